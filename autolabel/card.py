@@ -1,0 +1,82 @@
+"""One neuron as a person wants to see it: what the catalogue knows of it, gathered into one value."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from autolabel.catalogue import Catalogue
+from autolabel.errors import UnitError
+from autolabel.pipeline.session import model_row
+from autolabel.types import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One excerpt with the strength of every token."""
+
+    tokens: tuple[str, ...]  # the text of each token
+    activations: tuple[float, ...]  # a per token
+    max_activation: float
+    document: int
+    corpus: str  # name of the corpus
+    metadata: dict[str, Any]  # of the document
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What `autolabel show` prints. Statistics and excerpts are those of the explain split."""
+
+    unit: str
+    neuron: dict[str, Any]  # a row of the view `neurons`
+    label: dict[str, Any] | None  # a row of the view `labels`; None before `choose`
+    histogram: tuple[tuple[float, float, int], ...]  # of the excerpts' maxima: from, to, excerpts
+    excerpts: tuple[Shown, ...]  # strongest first
+    candidates: tuple[dict[str, Any], ...]  # other labels of the unit, best first on select
+
+
+def read_card(catalogue: Catalogue, unit: str, *, model: str = "", top: int = 8) -> Card:
+    """The card of a unit, addressed in any of the forms of `Unit.parse`. Raises UnitError."""
+    name = Unit.parse(unit).model or model_row(catalogue, model).name
+    address = Unit.parse(unit, name)
+    where, key = "model = ? AND layer = ? AND site = ? AND neuron = ?", [address.model, address.layer, address.site, address.index]
+    neurons = _dicts(catalogue, f"SELECT * FROM neurons WHERE {where}", key)
+    if not neurons:
+        width = catalogue.read("SELECT count(*) FROM neurons WHERE model = ? AND layer = ?", key[:2])[0][0]
+        layers = catalogue.read("SELECT DISTINCT layer, layer_order FROM neurons WHERE model = ? ORDER BY layer_order", key[:1])
+        there = f"layer {address.layer} has neurons 0 to {width - 1}" if width else f"{address.model} has the layers {', '.join(r[0] for r in layers) or 'none'}"
+        raise UnitError(f"there is no unit {address} in {catalogue.path}: {there}")
+    side = [*key, address.side]
+    labels = _dicts(catalogue, f"SELECT * FROM labels WHERE {where} AND side = ?", side)
+    candidates = _dicts(catalogue, f"SELECT * FROM candidates WHERE {where} AND side = ? ORDER BY select_score DESC NULLS LAST", side)
+    return Card(str(address), neurons[0], labels[0] if labels else None, _histogram(catalogue, where, side),
+                _excerpts(catalogue, where, side, top), tuple(candidates))
+
+
+def _dicts(catalogue: Catalogue, sql: str, params: list[Any]) -> list[dict[str, Any]]:
+    columns = catalogue.columns(sql, params)
+    names = list(columns)
+    return [dict(zip(names, (_plain(columns[n][i]) for n in names), strict=True)) for i in range(len(columns[names[0]]) if names else 0)]
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return None if isinstance(value, float) and value != value else value
+
+
+def _excerpts(catalogue: Catalogue, where: str, key: list[Any], top: int) -> tuple[Shown, ...]:
+    rows = catalogue.read(
+        f"SELECT e.tokens, e.activations, e.max_activation, e.document, d.corpus, d.metadata FROM exemplars e "
+        f"LEFT JOIN documents d ON d.id = e.document WHERE {where.replace('model', 'e.model', 1)} AND side = ? AND e.split = 'explain' "
+        f"AND band = 'top' ORDER BY rank LIMIT ?", [*key, top])
+    return tuple(Shown(tuple(t), tuple(a), m, d, c or "", json.loads(meta) if meta else {}) for t, a, m, d, c, meta in rows)
+
+
+def _histogram(catalogue: Catalogue, where: str, key: list[Any]) -> tuple[tuple[float, float, int], ...]:
+    """Excerpts of explain by their maximum, in the ten strata of the extraction: the records' weights add up to the counts."""
+    rows = catalogue.read(
+        f"SELECT CAST(split_part(band, ':', 2) AS INTEGER) AS s, CAST(round(sum(weight)) AS BIGINT), min(max_activation), max(max_activation) "
+        f"FROM exemplars WHERE {where} AND side = ? AND split = 'explain' AND band LIKE 'stratum:%' GROUP BY s ORDER BY s", key)
+    return tuple((low, high, n) for _, n, low, high in rows)

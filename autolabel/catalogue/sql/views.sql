@@ -1,0 +1,108 @@
+-- The public face. Models that are a control appear in `leaderboard` alone.
+
+-- One row per neuron; statistics of x over the explain split (quantiles, active_rate and lexicality: of a = max(x, 0)).
+CREATE OR REPLACE VIEW neurons AS
+SELECT u.model || '/' || u.layer || '-' || u.site || '/' || u.neuron AS unit,
+       u.model, u.layer, u.layer_order, u.site, u.neuron,
+       u.firing_rate, u.active_rate, u.x_mean AS mean, u.x_std AS std, u.x_min AS min, u.x_max AS max,
+       u.quantiles, u.top_tokens, u.lexicality, u.n_tokens
+FROM units u
+WHERE u.side = '+' AND u.model NOT IN (SELECT name FROM models WHERE is_control);
+
+-- One row for each attempted unit and side, whatever came of it. score is rho on the test split, with its 95 % interval.
+CREATE OR REPLACE VIEW labels AS
+SELECT c.model || '/' || c.layer || '-' || c.site || '/' || CASE c.side WHEN '-' THEN '-' ELSE '' END || c.neuron AS unit,
+       c.model, c.layer, c.site, c.neuron, c.side,
+       nullif(e.text, '') AS label, e.pattern,
+       coalesce(e.explainer, c.explainer) AS explainer, coalesce(e.llm, c.llm) AS llm, c.simulator,
+       c.score, c.ci_low, c.ci_high, c.peak, c.peak_low, c.peak_high, c.n,
+       c.p_foreign, c.p_size, c.p, c.q_value, c.baseline, c.peak_baseline, c.ceiling,
+       c.rho_context, c.rho_context_low, c.rho_context_high, c.contextual,
+       c.rho_new, c.rho_new_low, c.rho_new_high, c.carries_over, c.informative, c.rank, c.mass_recall,
+       c.verdict, c.reason, c.test_looks, c.cost_usd
+FROM choices c
+LEFT JOIN explanations e ON e.id = c.explanation
+WHERE c.model NOT IN (SELECT name FROM models WHERE is_control);
+
+-- One row per explanation and simulator: rho and peak on select and, where it was looked at, on test.
+CREATE OR REPLACE VIEW candidates AS
+WITH s AS (
+    SELECT explanation, simulator,
+           max(value) FILTER (split = 'select') AS select_score, max(low) FILTER (split = 'select') AS select_low,
+           max(high) FILTER (split = 'select') AS select_high, max(peak) FILTER (split = 'select') AS select_peak,
+           max(value) FILTER (split = 'test') AS test_score, max(low) FILTER (split = 'test') AS test_low,
+           max(high) FILTER (split = 'test') AS test_high, max(peak) FILTER (split = 'test') AS test_peak,
+           max(reason) AS reason
+    FROM scores WHERE scorer = 'correlation' GROUP BY ALL)
+SELECT e.model || '/' || e.layer || '-' || e.site || '/' || CASE e.side WHEN '-' THEN '-' ELSE '' END || e.neuron AS unit,
+       e.model, e.layer, e.site, e.neuron, e.side, e.id AS explanation,
+       nullif(e.text, '') AS label, e.pattern, e.explainer, e.llm, s.simulator,
+       s.select_score, s.select_low, s.select_high, s.select_peak, s.test_score, s.test_low, s.test_high, s.test_peak,
+       e.id IN (SELECT explanation FROM choices WHERE explanation IS NOT NULL) AS chosen,
+       e.abstained IS NOT NULL AS abstained, coalesce(e.abstained, s.reason) AS reason, e.cost_usd
+FROM explanations e
+LEFT JOIN s ON s.explanation = e.id
+WHERE e.model NOT IN (SELECT name FROM models WHERE is_control);
+
+-- One row per record: a unit on an excerpt. token is the one where the unit fires most; before and after are the text around it.
+CREATE OR REPLACE VIEW exemplars AS
+SELECT a.model || '/' || a.layer || '-' || a.site || '/' || CASE a.side WHEN '-' THEN '-' ELSE '' END || a.neuron AS unit,
+       a.model, a.layer, a.site, a.neuron, a.side, a.split, a.band, a.rank, a.max_activation,
+       substring(e.text, e.char_start[a.position + 1] + 1, e.char_end[a.position + 1] - e.char_start[a.position + 1]) AS token,
+       substring(e.text, 1, e.char_start[a.position + 1]) AS before,
+       substring(e.text, e.char_end[a.position + 1] + 1) AS after,
+       [substring(e.text, e.char_start[i] + 1, e.char_end[i] - e.char_start[i]) FOR i IN range(1, len(e.char_start) + 1)] AS tokens,
+       a.activations, e.document, a.excerpt, a.weight
+FROM activations a
+JOIN models m ON m.name = a.model
+JOIN t_excerpts e ON e.corpus_id = m.corpus_id AND e.id = a.excerpt
+WHERE NOT coalesce(m.is_control, false);
+
+-- Per model, explainer and simulator, over the best candidate of each unit (by its select score): units attempted, coverage
+-- (share of attempted units with a scored label), mean rho on test with its 95 % normal interval over units, share of the
+-- attempted units that are confirmed (extra.verdict of the test score), cost in dollars. Units without a score are in no mean.
+CREATE OR REPLACE VIEW leaderboard AS
+WITH asked AS (
+    SELECT model, explainer, layer, site, neuron, side, id AS explanation, cost_usd FROM explanations
+    UNION ALL
+    SELECT model, explainer, layer, site, neuron, side, NULL, NULL FROM t_failures
+    WHERE explainer IS NOT NULL AND neuron IS NOT NULL AND stage = 'explain'),
+attempted AS (
+    SELECT model, explainer, count(DISTINCT (layer, site, neuron, side)) AS units, sum(cost_usd) AS cost FROM asked GROUP BY ALL),
+tested AS (
+    SELECT t.explanation, t.simulator, t.value, t.extra ->> 'verdict' AS verdict,
+           try_cast(t.extra ->> 'cost_usd' AS DOUBLE) AS cost, coalesce(s.value, -2) AS selected
+    FROM scores t
+    LEFT JOIN (SELECT explanation, simulator, max(value) AS value FROM scores
+               WHERE split = 'select' AND scorer = 'correlation' GROUP BY ALL) s
+           ON s.explanation = t.explanation AND s.simulator IS NOT DISTINCT FROM t.simulator
+    WHERE t.split = 'test' AND t.scorer = 'correlation'),
+best AS (
+    SELECT e.model, e.explainer, t.simulator, e.layer, e.site, e.neuron, e.side,
+           arg_max(struct_pack(value := t.value, verdict := t.verdict), (t.selected, e.id)) AS b, sum(t.cost) AS cost
+    FROM tested t JOIN explanations e ON e.id = t.explanation GROUP BY ALL),
+scored AS (
+    SELECT model, explainer, simulator, count(b.value) AS scored, avg(b.value) AS mean_score, stddev_samp(b.value) AS sd,
+           count(*) FILTER (b.verdict = 'confirmed') AS confirmed, sum(cost) AS cost
+    FROM best GROUP BY ALL)
+SELECT a.model, coalesce(m.is_control, false) AS control, a.explainer, s.simulator, a.units AS units_attempted,
+       coalesce(s.scored, 0) / a.units AS coverage, s.mean_score,
+       s.mean_score - 1.959964 * s.sd / sqrt(s.scored) AS mean_low, s.mean_score + 1.959964 * s.sd / sqrt(s.scored) AS mean_high,
+       coalesce(s.confirmed, 0) / a.units AS share_confirmed,
+       CASE WHEN a.cost IS NULL AND s.cost IS NULL THEN NULL ELSE coalesce(a.cost, 0) + coalesce(s.cost, 0) END AS cost_usd
+FROM attempted a
+LEFT JOIN scored s ON s.model = a.model AND s.explainer = a.explainer
+LEFT JOIN models m ON m.name = a.model;
+
+CREATE OR REPLACE VIEW failures AS
+SELECT CASE WHEN f.neuron IS NULL THEN NULL
+            ELSE f.model || '/' || f.layer || '-' || f.site || '/' || CASE f.side WHEN '-' THEN '-' ELSE '' END || f.neuron END AS unit,
+       f.model, f.layer, f.site, f.neuron, f.side, f.stage, f.explainer, f.kind, f.message, f.reply, f.created, f.run
+FROM t_failures f
+WHERE f.model IS NULL OR f.model NOT IN (SELECT name FROM models WHERE is_control);
+
+CREATE OR REPLACE VIEW documents AS
+SELECT id, corpus, split, n_tokens, metadata FROM t_documents;
+
+CREATE OR REPLACE VIEW excerpts AS
+SELECT id, document, split, start, n_tokens, token_ids, text FROM t_excerpts;

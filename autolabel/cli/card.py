@@ -1,0 +1,90 @@
+"""How a card looks on a terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from autolabel.cli.common import clean, out
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from autolabel.card import Card, Shown
+
+SHADES = ("", "on #4a3a00", "on #7a5c00", "on #b38600", "black on #ffc000")  # by fifth of the unit's maximum
+
+
+def print_card(card: Card, *, as_json: bool = False) -> None:
+    """The card as text with highlights, or as one JSON object."""
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(card), ensure_ascii=False, default=str))
+        return
+    from rich.text import Text
+
+    console, n = out(), card.neuron
+    console.print(Text(card.unit, style="bold"))
+    for line in _label_lines(card.label):
+        console.print(Text(clean(line)))
+    console.print(Text(f"fires on {_percent(n['firing_rate'])} of tokens, active on {_percent(n['active_rate'])}; mean {n['mean']:.3g}, "
+                       f"std {n['std']:.3g}, min {n['min']:.3g}, max {n['max']:.3g}; lexicality {_number(n['lexicality'])}"))
+    console.print(Text("top tokens: " + clean(", ".join(n["top_tokens"] or []))))
+    if card.histogram:
+        console.print(Text("\nexcerpts of explain by their maximum", style="bold"))
+        most = max(count for *_, count in card.histogram)
+        for low, high, count in card.histogram:
+            console.print(Text(f"{low:8.3f} to {high:8.3f} {'█' * max(1, round(40 * count / most))} {count:,}"))
+    console.print(Text("\ntop excerpts of explain", style="bold"))
+    for shown in card.excerpts:
+        console.print(_highlight(shown, float(n["max"]) or 1.0))
+    if card.candidates:
+        console.print(Text("\ncandidates (score on select)", style="bold"))
+        for c in card.candidates:
+            chosen = "* " if c.get("chosen") else "  "
+            console.print(Text(clean(f"{chosen}{_number(c.get('select_score'))}  {c['explainer']}: {c.get('label') or c.get('reason') or ''}")))
+
+
+def _label_lines(label: dict[str, Any] | None) -> list[str]:
+    if label is None:
+        return ["no label yet: run `autolabel label`"]
+    lines = [f"{label['label'] or '(no label)'}", f"{label['verdict']}: {label['reason'] or ''}".rstrip(": ")]
+    if label["score"] is not None:
+        lines.append(f"rho {_interval(label, 'score', 'ci_low', 'ci_high')}, baseline {_number(label['baseline'])}, ceiling {_number(label['ceiling'])}, "
+                     f"q {_number(label['q_value'])}, rank {label['rank']}")
+        lines.append(f"peak {_interval(label, 'peak', 'peak_low', 'peak_high')}, rho_context {_interval(label, 'rho_context', 'rho_context_low', 'rho_context_high')}, "
+                     f"rho_new {_interval(label, 'rho_new', 'rho_new_low', 'rho_new_high')}, mass recall {_number(label['mass_recall'])}")
+    if label["pattern"]:
+        lines.append(f"pattern {label['pattern']}")
+    return lines
+
+
+def _highlight(shown: Shown, most: float) -> Text:
+    """The excerpt with its tokens shaded by strength; «marks» where the terminal has no colour."""
+    from rich.text import Text
+
+    line = Text(f"{shown.max_activation:7.3f}  ")
+    coloured = out().color_system is not None
+    for i, (token, a) in enumerate(zip(shown.tokens, shown.activations, strict=True)):
+        level = min(4, int(5 * max(a, 0.0) / most))
+        body = clean(token).replace("\n", " ")
+        if level and not coloured:
+            body = f"«{body}»"
+        line.append(body if i else body.lstrip(), style=SHADES[level])
+    about = ", ".join(f"{k}: {v}" for k, v in shown.metadata.items() if k in ("topic", "register", "language", "module", "group"))
+    line.append(clean(f"   [{shown.corpus}{'; ' + about if about else ''}]"), style="dim")
+    return line
+
+
+def _interval(row: dict[str, Any], value: str, low: str, high: str) -> str:
+    return f"{_number(row[value])} [{_number(row[low])}, {_number(row[high])}]" if row[value] is not None else "-"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.3g} %"

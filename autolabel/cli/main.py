@@ -1,0 +1,58 @@
+"""The group of commands and the one place where errors become exit codes.
+
+0 done; 1 finished, but more units failed than allowed; 2 the user's mistake or set-up, one line, no traceback; 3 stopped by
+budget, quota or time, resumable; 4 a check failed; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from autolabel import __version__
+from autolabel.cli import build, look, manage
+from autolabel.cli.common import clean
+from autolabel.errors import AutolabelError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="autolabel")
+def cli() -> None:
+    """Labels the neurons of language models, and proves with a number how far each label can be trusted.
+
+    Start with `autolabel demo`. Shell completion: eval "$(_AUTOLABEL_COMPLETE=bash_source autolabel)".
+    """
+
+
+for command in (*build.COMMANDS, *look.COMMANDS, *manage.COMMANDS):
+    cli.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and leave with its exit code."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        code = cli.main(args=None if arguments is None else list(arguments), prog_name="autolabel", standalone_mode=False)
+    except click.exceptions.Abort:
+        code = _interrupted()
+    except KeyboardInterrupt:
+        code = _interrupted()
+    except click.ClickException as error:
+        error.show(file=sys.stderr)
+        code = 2
+    except AutolabelError as error:
+        click.echo(f"autolabel: {clean(str(error))}", err=True)
+        code = error.exit_code
+    except BrokenPipeError:  # `autolabel sql ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupted() -> int:
+    click.echo("\nautolabel: interrupted; run the same command again and it goes on where it stopped", err=True)
+    return 130

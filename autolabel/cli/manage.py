@@ -1,0 +1,70 @@
+"""Commands around a catalogue: export, snapshot, plugins, config, doctor."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import click
+
+from autolabel.cli.common import note, open_catalogue, print_rows, shared
+
+
+@click.command()
+@click.argument("format", type=click.Choice(["parquet", "csv", "jsonl"]))
+@click.argument("path", type=click.Path(dir_okay=False))
+@click.option("--view", default="labels", show_default=True, metavar="NAME", help="Which view, or a SELECT statement.")
+@shared("db")
+def export(format: str, path: str, view: str, db: str | None) -> None:
+    """Write a view or a query to a file, whole or not at all."""
+    from pathlib import Path
+
+    from autolabel.catalogue.export import export as write
+
+    rows = write(open_catalogue(db).path, view, Path(path), format)
+    note(f"{path}: {rows:,} rows of {view}")
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False))
+@shared("db")
+def snapshot(file: str, db: str | None) -> None:
+    """A whole copy of the catalogue, also while another process writes to it."""
+    catalogue = open_catalogue(db)
+    catalogue.snapshot(file)
+    note(f"{file}: a copy of {catalogue.path}")
+
+
+@click.command()
+@shared("json")
+def plugins(as_json: bool) -> None:
+    """Which explainers, simulators and scorers there are, and where each comes from."""
+    from autolabel.registry import BUILT_IN, KINDS, targets
+
+    rows = [(kind, name, target, "built in" if name in BUILT_IN[kind] else "entry point")
+            for kind in KINDS for name, target in sorted(targets(kind).items())]
+    print_rows(("kind", "name", "class", "from"), rows, as_json=as_json)
+
+
+@click.command()
+@shared("json")
+def config(as_json: bool) -> None:
+    """Each setting, its value, and where the value comes from."""
+    from autolabel.settings import resolve
+
+    found = resolve()
+    rows: list[tuple[Any, ...]] = [(name, value, found.origins[name]) for name, value in dataclasses.asdict(found.settings).items()]
+    print_rows(("setting", "value", "from"), rows, as_json=as_json)
+
+
+@click.command()
+@shared("json")
+def doctor(as_json: bool) -> None:
+    """What is installed, which device is used, what is missing, and what to type."""
+    from autolabel.doctor import examine
+
+    rows = [dataclasses.astuple(finding) for finding in examine()]
+    print_rows(("what", "state", "detail", "to do"), rows, as_json=as_json)
+
+
+COMMANDS = (export, snapshot, plugins, config, doctor)

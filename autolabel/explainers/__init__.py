@@ -1,0 +1,34 @@
+"""LLM-free explainers: each gives a sentence and a pattern that runs, for all neurons of a layer at once.
+
+* `tokens`: the words that drive the neuron, a plain list; the yardstick that any other label must beat
+* `ngram`: context tries over the words before and after (Foote et al. 2023, Neuron to Graph)
+* `induce`: a search over words, stems, classes, concepts, likenesses and contexts
+* `constant`: the same label for every neuron; the null
+
+One pass over the explain split serves them all (`gather.py`).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_WHERE = {
+    "Constant": "autolabel.explainers.constant",
+    "Induce": "autolabel.explainers.induce",
+    "Ngram": "autolabel.explainers.ngram",
+    "Tokens": "autolabel.explainers.tokens",
+    "ranked_words": "autolabel.explainers.tokens",
+}
+
+__all__ = ["Constant", "Induce", "Ngram", "Tokens", "ranked_words"]
+
+
+def __getattr__(name: str) -> Any:  # Any: each name has its own type
+    if name not in _WHERE:
+        raise AttributeError(f"module 'autolabel.explainers' has no attribute {name!r}")
+    return getattr(importlib.import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,137 @@
+"""One pass over the explain split: the activations that every LLM-free explainer reads, a layer at a time.
+
+The chunks of a split come in hash order, so its first tokens are a random sample of its excerpts. All tokens of a small
+corpus are read; of a large one as many as fit `memory_bytes`, never fewer than `MIN_TOKENS` (the layers are then shared
+out over several passes). Nothing grows with the corpus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from autolabel.errors import SetupError
+from autolabel.explainers.lexicon import Lexicon, head, read
+from autolabel.neurons import LayerStats
+from autolabel.protocols import ExplainSplit
+from autolabel.types import Exemplars, Side, Site
+
+MIN_TOKENS, MAX_TOKENS = 32_768, 262_144
+MEMORY_BYTES = 1 << 30  # of half-precision activations held at once
+
+Key = tuple[str, Side]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """All units of one layer and side. a = max(side * x, 0)."""
+
+    site: Site
+    side: Side
+    stats: LayerStats
+    a: NDArray[np.float32]  # [N, U] activation of each token of the lexicon
+    n: NDArray[np.float32]  # [C] tokens of each cell
+    sums: NDArray[np.float32]  # [C, U] sum of a over each cell
+    strong: NDArray[np.float32]  # [C, U] tokens of each cell with a > tau99
+    mean: NDArray[np.float32]  # [U] of a over the N tokens
+    std: NDArray[np.float32]  # [U] of a over the N tokens
+    n_strong: NDArray[np.float32]  # [U] tokens with a > tau99
+
+    @property
+    def key(self) -> Key:
+        """(layer, side)."""
+        return self.site.layer, self.side
+
+
+def indicator(rows: NDArray[np.int64], n_rows: int, columns: NDArray[np.int64] | None = None, n_columns: int | None = None) -> sp.csr_matrix:
+    """A 0/1 matrix [n_rows, n_columns] with ones at (rows[i], columns[i]); columns default to 0, 1, 2, ...; repeated pairs count once."""
+    columns = np.arange(len(rows), dtype=np.int64) if columns is None else columns
+    shape = (n_rows, len(rows) if n_columns is None else n_columns)
+    matrix = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)
+    matrix.data[:] = 1
+    return matrix
+
+
+def by_layer(units: Iterable[Exemplars]) -> dict[Key, list[Exemplars]]:
+    """The units of each (layer, side), in the order in which they came."""
+    found: dict[Key, list[Exemplars]] = {}
+    for exemplars in units:
+        found.setdefault((exemplars.unit.layer, exemplars.unit.side), []).append(exemplars)
+    return found
+
+
+def lexicon_of(split: ExplainSplit, keys: Sequence[Key]) -> Lexicon:
+    """The lexicon of the tokens that a pass over `keys` will read."""
+    return read(split.chunks(), _n_tokens(split, keys))
+
+
+def layers(split: ExplainSplit, keys: Sequence[Key], lexicon: Lexicon) -> Iterator[Layer]:
+    """One `Layer` per key, in order of the sites. Raises SetupError where the subject has no such layer."""
+    sites = {site.layer: site for site in split.subject.sites}
+    for layer, _ in keys:
+        if layer not in sites:
+            raise SetupError(f"{split.subject.name} has no layer {layer!r}: it has {', '.join(sites)}")
+    names = sorted({layer for layer, _ in keys}, key=lambda name: sites[name].order)
+    for some in _passes([sites[name] for name in names], lexicon.n_tokens):
+        held = _run(split, some, lexicon.n_tokens)
+        for site in some:
+            x = held.pop(site.layer)
+            for side in ("+", "-"):
+                if (site.layer, side) in keys:
+                    yield _layer(site, side, split.stats[site.layer, side], x, lexicon)
+
+
+def _n_tokens(split: ExplainSplit, keys: Sequence[Key]) -> int:
+    widths = {site.layer: site.width for site in split.subject.sites}
+    units = sum(widths.get(layer, 0) for layer in {layer for layer, _ in keys})
+    return int(np.clip(MEMORY_BYTES // (2 * max(units, 1)), MIN_TOKENS, MAX_TOKENS))
+
+
+def _passes(sites: Sequence[Site], n_tokens: int) -> Iterator[list[Site]]:
+    some: list[Site] = []
+    for site in sites:
+        if some and 2 * n_tokens * (sum(s.width for s in some) + site.width) > MEMORY_BYTES * 1.25:
+            yield some
+            some = []
+        some.append(site)
+    if some:
+        yield some
+
+
+def _run(split: ExplainSplit, sites: Sequence[Site], n_tokens: int) -> dict[str, NDArray[np.float16]]:
+    """x [N, U] in half precision for each of `sites`."""
+    import torch
+
+    held = {site.layer: np.empty((n_tokens, site.width), np.float16) for site in sites}
+    done = 0
+    for chunk in split.chunks():
+        chunk = head(chunk, n_tokens - done)
+        if not len(chunk):
+            break
+        for batch in chunk.batches(split.batch_size):
+            def visit(site: Site, x: torch.Tensor, span: slice, at: int = done + batch.span.start, to: int = done + batch.span.stop) -> None:
+                # beyond half precision's range is as good as its largest value: such a token is strong either way
+                flat = x[:, span].reshape(to - at, -1).float().clamp(-65504, 65504)
+                held[site.layer][at:to] = flat.to(torch.float16).cpu().numpy()
+            split.subject.run(batch.tokens, sites, visit)
+        done += chunk.n_tokens
+    return held
+
+
+def _layer(site: Site, side: Side, stats: LayerStats, x: NDArray[np.float16], lexicon: Lexicon) -> Layer:
+    a = x.astype(np.float32)
+    if side == "-":
+        np.negative(a, out=a)
+    np.maximum(a, 0, out=a)
+    cells = indicator(lexicon.cell, len(lexicon.cell_form))
+    sums = np.asarray(cells @ a)
+    n, mean = lexicon.cell_count.astype(np.float32), a.mean(0, dtype=np.float64)
+    square = np.einsum("tu,tu->u", a, a) / max(len(a), 1)
+    # one column at a time would be slow: the comparison is made in place of a second dense array of floats
+    strong = np.asarray(cells @ (a > stats.tau99.astype(np.float32)).astype(np.float32))
+    std = np.sqrt(np.maximum(square - mean ** 2, 0))
+    return Layer(site, side, stats, a, n, sums, strong, mean.astype(np.float32), std.astype(np.float32), strong.sum(0))

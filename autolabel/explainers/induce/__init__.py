@@ -1,0 +1,79 @@
+"""`induce`: searches words, stems, classes, concepts, likenesses and contexts for the label that says most about a neuron.
+
+One pass over the explain split. Own words are ranked by excess over their standard error and listed with strengths;
+classes, concepts and likenesses by how well they carry over to words left out of the search (`carry.py`); contexts on what
+token type and position leave unexplained (`contexts.py`). Clauses are added greedily, each if the objective sqrt(rho * peak)
+grows by more than it costs (`search.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from autolabel.explainers import gather
+from autolabel.explainers.excess import listed
+from autolabel.explainers.induce import carry, search
+from autolabel.explainers.induce.contexts import contexts
+from autolabel.explainers.induce.features import features
+from autolabel.explainers.induce.groups import groups
+from autolabel.explainers.induce.wording import Wording
+from autolabel.explainers.tokens import CHANCE, SILENT
+from autolabel.hierarchy import Hierarchy
+from autolabel.patterns import embedded
+from autolabel.protocols import ExplainSplit
+from autolabel.types import Exemplars, Explanation, Maker
+
+
+@dataclass(frozen=True)
+class Induce:
+    """Searches for the label that says most about each unit."""
+
+    words: int = 12  # own words listed at most
+    features: int = 2  # classes, concepts and likenesses at most
+    contexts: int = 2  # context clauses at most
+    cost: float = 0.002  # of the objective, per word
+    like: bool = True  # use embedding neighbourhoods, where the embedding model is installed
+    concepts: bool = True  # use the concept hierarchy, where there is one
+
+    def explain(self, units: Iterable[Exemplars], explain_split: ExplainSplit) -> Iterator[Explanation]:
+        """All units of a layer at once; layers in order."""
+        asked = gather.by_layer(units)
+        lexicon = gather.lexicon_of(explain_split, list(asked))
+        embedder, hierarchy = _embedder() if self.like else None, _hierarchy() if self.concepts else None
+        said = features(lexicon, _vocabulary(explain_split), embedder, hierarchy)
+        material = search.Material(lexicon, listed(lexicon), said, carry.halves(lexicon, said.cells), contexts(lexicon, groups(lexicon, said)))
+        settings = search.Settings(self.words, self.features, self.contexts, cost=self.cost)
+        maker = Maker("induce", {"words": self.words, "features": self.features, "contexts": self.contexts, "cost": self.cost,
+                                 "like": embedder.hash if embedder else None, "concepts": hierarchy is not None})
+        for layer in gather.layers(explain_split, list(asked), lexicon):
+            wording = Wording(material, search.run(layer, material, settings))
+            for exemplars in asked[layer.key]:
+                u = exemplars.unit.index
+                label = wording.label(u)
+                if label is None:
+                    yield Explanation(exemplars.unit, "", None, maker, SILENT if layer.std[u] == 0 else CHANCE)
+                else:
+                    yield Explanation(exemplars.unit, label.text, label.pattern, maker)
+
+
+def _vocabulary(split: ExplainSplit) -> list[str]:
+    """Token strings by id, [] where the subject has none to show: word pieces are then not searched."""
+    return list(getattr(split.subject, "vocabulary", ()))
+
+
+def _embedder() -> embedded.Embedder | None:
+    from autolabel.embeddings import default_embedder
+    from autolabel.errors import ExtraError
+
+    try:
+        return default_embedder()
+    except ExtraError:
+        return None
+
+
+def _hierarchy() -> Hierarchy | None:
+    from autolabel.assets import data_path
+
+    path = data_path("hierarchy", "everyday.tsv")
+    return Hierarchy.load(path) if path.is_file() else None

@@ -1,0 +1,111 @@
+"""`tokens`: the words that drive a neuron, as a plain list. No classes, no context, no strengths: the yardstick (science.md, N2).
+
+Words are ranked by excess over their standard error; the list of k words is the first k of the list of 20, so that a
+baseline of any length is at hand. For its own label the length is chosen by the objective.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autolabel.explainers import atoms, gather
+from autolabel.explainers.excess import Words, listed, top, words
+from autolabel.explainers.gather import Key, Layer
+from autolabel.explainers.objective import LEVELS, Sums, empty, objective
+from autolabel.protocols import ExplainSplit
+from autolabel.types import Exemplars, Explanation, Maker
+
+MAX_LIST = 20
+COST = 0.002  # of the objective, per word: what a word must bring on explain
+SILENT, CHANCE = "the unit never fires on explain", "no word stands out on explain"
+
+
+@dataclass(frozen=True)
+class RankedWords:
+    """Nested word lists: the label of k words of unit u is `[words[i] for i in ids[u, :k]]`."""
+
+    words: tuple[str, ...]  # case-folded
+    ids: Mapping[Key, NDArray[np.int64]]  # (layer, side) -> [U, 20] best first, -1: no further word stands out
+
+
+def ranked_words(explain_split: ExplainSplit, keys: Sequence[Key] | None = None, k: int = MAX_LIST) -> RankedWords:
+    """The ordered word lists of all units of `keys` (default: all sites, the sides that have statistics)."""
+    keys = list(explain_split.stats) if keys is None else list(keys)
+    lexicon = gather.lexicon_of(explain_split, keys)
+    ids, found = listed(lexicon), {}
+    for layer in gather.layers(explain_split, keys, lexicon):
+        response = words(layer, lexicon, ids)
+        found[layer.key] = _padded(np.where(_stands_out(response), response.ids[_ranking(response)], -1), k)
+    return RankedWords(lexicon.words, found)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The word list that drives each unit."""
+
+    words: int = MAX_LIST  # at most so many
+    cost: float = COST  # of the objective, per word
+
+    def explain(self, units: Iterable[Exemplars], explain_split: ExplainSplit) -> Iterator[Explanation]:
+        """All units of a layer at once; layers in order."""
+        asked = gather.by_layer(units)
+        lexicon = gather.lexicon_of(explain_split, list(asked))
+        ids = listed(lexicon)
+        maker = Maker("tokens", {"words": self.words, "cost": self.cost})
+        for layer in gather.layers(explain_split, list(asked), lexicon):
+            response = words(layer, lexicon, ids)
+            ranking = _ranking(response)[:self.words]
+            length = best_length(layer, response, ranking, self.cost)
+            for exemplars in asked[layer.key]:
+                u = exemplars.unit.index
+                chosen = [lexicon.words[response.ids[w]] for w in ranking[:length[u], u]]
+                if not chosen:
+                    yield Explanation(exemplars.unit, "", None, maker, SILENT if layer.std[u] == 0 else CHANCE)
+                    continue
+                text = f"the word{'s' if len(chosen) > 1 else ''} {atoms.comma(chosen)}"
+                yield Explanation(exemplars.unit, text, atoms.pattern([atoms.on(atoms.word(chosen))]), maker)
+
+
+def best_length(layer: Layer, response: Words, ranking: NDArray[np.int64], cost: float) -> NDArray[np.int64]:
+    """[U] how many words of the ranking to list: the length with the largest objective minus cost; 0 where no word stands out."""
+    units = np.arange(response.z.shape[1], dtype=np.int64)
+    sums: Sums = empty(int(layer.n.sum()), layer.mean, layer.std, layer.n_strong)
+    level = np.full(len(units), len(LEVELS) - 1, np.uint8)
+    best, length = np.zeros(len(units)), np.zeros(len(units), np.int64)
+    out = _stands_out(response)
+    for k, row in enumerate(ranking):
+        keep = units[out[k]] if len(out) > k else units[:0]
+        w = row[keep]
+        n = response.n[w]
+        # the shrunk excess, not the raw one: the words were picked for their excess on these very tokens
+        share = (response.n_eff[w] / (response.n_eff[w] + 1.5)).astype(np.float32)
+        base = n * (layer.n_strong[keep] / layer.n.sum()).astype(np.float32)
+        strong = base + share * (response.strong[w, keep] - base)
+        sums = sums.add(keep, np.zeros(len(keep), np.uint8), level[keep], n, n * (layer.mean[keep] + response.excess[w, keep]), strong)
+        value = objective(sums) - cost * (k + 1)
+        better = (value > best) & out[k]
+        best, length = np.where(better, value, best), np.where(better, k + 1, length)
+    return length
+
+
+def _ranking(response: Words) -> NDArray[np.int64]:
+    return top(response.z, MAX_LIST)
+
+
+def _stands_out(response: Words) -> NDArray[np.bool_]:
+    """[20, U] whether the word at each place of the ranking is above chance: the largest of K normal deviates, K words, is below this in 95 % of units."""
+    from scipy.stats import norm
+
+    bar = float(norm.isf(0.05 / max(len(response.ids), 1)))
+    z = np.take_along_axis(response.z, _ranking(response), 0)
+    return np.asarray(np.logical_and.accumulate(z > min(bar, 3.0), axis=0))
+
+
+def _padded(rows: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    out = np.full((rows.shape[1], k), -1, np.int64)
+    out[:, :min(k, len(rows))] = rows[:k].T
+    return out

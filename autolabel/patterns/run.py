@@ -1,0 +1,208 @@
+"""Runs patterns over excerpts. The meaning, exactly:
+
+c(t) is the largest strength among the clauses whose `on` holds at token t, each atom of `before` (`after`, `near`) of which
+holds somewhere in the `within` words before (after, on either side of) t, and whose `unless` holds neither in the `within`
+words on either side of t nor at t; 0 where there is none. Distance counts words (words.py); the words that t itself lies on
+are neither before nor after it; white space lies between words. Context ends at the excerpt's edge.
+
+Clauses without context are decided by the *cell* of a token (the words it lies on as written, and its token id) unless an
+atom of theirs looks at more than that (regex, about, start, end, name, url, email, code, concepts of several words).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from autolabel.excerpts import Excerpts
+from autolabel.patterns.atoms import Evaluator, Held
+from autolabel.patterns.context import Contexts, Direction
+from autolabel.patterns.embedded import Embedder
+from autolabel.patterns.syntax import Atom, Clause, Pattern
+from autolabel.patterns.words import Ints, WordTable, distinct
+
+if TYPE_CHECKING:
+    from autolabel.hierarchy import Hierarchy
+
+Floats = NDArray[np.float64]
+SIDES: tuple[Direction, ...] = ("before", "after", "near")
+
+
+@dataclass(frozen=True)
+class Strengths:
+    """What P patterns say about T tokens, c = cells[:, cell_of_token] + extra, every c in [0, 1]."""
+
+    cells: sparse.csr_matrix  # [P, C] float64: the part that a token's cell decides
+    cell_of_token: Ints  # [T] cell in [0, C)
+    extra: sparse.csr_matrix  # [P, T] float64: what clauses that look further add to it, max(0, c - cells)
+
+    def csr(self) -> sparse.csr_matrix:
+        """[P, T] the whole c."""
+        n = len(self.cell_of_token)
+        spread = sparse.csr_matrix((np.ones(n), (self.cell_of_token, np.arange(n))), shape=(self.cells.shape[1], n))
+        return sparse.csr_matrix(self.cells @ spread + self.extra)
+
+    def row(self, p: int) -> Floats:
+        """[T] c of one pattern."""
+        cells, out = np.zeros(self.cells.shape[1]), np.zeros(len(self.cell_of_token))
+        a, b = self.cells.indptr[p:p + 2]
+        cells[self.cells.indices[a:b]] = self.cells.data[a:b]
+        a, b = self.extra.indptr[p:p + 2]
+        out[self.extra.indices[a:b]] = self.extra.data[a:b]
+        return cells[self.cell_of_token] + out
+
+
+def run(patterns: Sequence[Pattern], excerpts: Excerpts, *, vocabulary: Sequence[str], embedder: Embedder | None = None,
+        hierarchy: Hierarchy | None = None, table: WordTable | None = None) -> Strengths:
+    """Run any number of patterns over a chunk of excerpts. `vocabulary` holds the token strings by id.
+
+    `table` saves segmenting the same excerpts again. Raises SetupError where a pattern needs an embedder or a hierarchy
+    that is not given.
+    """
+    table = table or WordTable.build(excerpts)
+    return _Run(patterns, table, Evaluator(table, vocabulary, embedder, hierarchy)).strengths()
+
+
+class _Run:
+    def __init__(self, patterns: Sequence[Pattern], table: WordTable, evaluator: Evaluator) -> None:
+        self.patterns, self.table, self.evaluator = patterns, table, evaluator
+        self.contexts = Contexts(table)
+        self.mark = np.zeros(table.excerpts.n_tokens, np.bool_)  # scratch, all False between uses
+
+    def strengths(self) -> Strengths:
+        table, n = self.table, len(self.patterns)
+        free: list[tuple[int, float, Ints]] = []  # pattern, strength, cells
+        words: list[tuple[int, float, Atom]] = []  # the same for clauses that are one list of words: done in bulk
+        further: dict[int, list[tuple[float, Ints]]] = {}  # pattern -> strength, tokens
+        for p, pattern in enumerate(self.patterns):
+            for clause in pattern.any:
+                if clause.contextual:
+                    further.setdefault(p, []).append((clause.strength, self._tokens(clause)))
+                elif len(clause.on) == 1 and clause.on[0].kind == "word" and not clause.on[0].case:
+                    words.append((p, clause.strength, clause.on[0]))
+                else:
+                    on = [self.evaluator.held(atom) for atom in clause.on or (Atom("class", ("any",)),)]
+                    if (cells := _intersect([h.cells for h in on])) is not None:
+                        free.append((p, clause.strength, cells))
+                    else:
+                        further.setdefault(p, []).append((clause.strength, self._on(on)))
+        owner, cells, strength = (np.concatenate(parts) for parts in zip(self._listed(words), _flat(free), strict=True))
+        matrix = largest(owner, cells, strength, (n, table.n_cells))
+        return Strengths(matrix, table.cell, self._extra(matrix, further))
+
+    def _listed(self, words: list[tuple[int, float, Atom]]) -> tuple[Ints, Ints, Floats]:
+        """(pattern, cell, strength) of clauses that are lists of words, a cell perhaps more than once."""
+        index = self.table.folded_index
+        numbers: list[int] = []
+        counts = np.zeros(len(words), np.int64)
+        for i, (_, _, atom) in enumerate(words):
+            known = [index[v] for v in map(str.casefold, atom.values) if v in index]
+            numbers.extend(known)
+            counts[i] = len(known)
+        cells, length = self.table.cells_of_folded.gather(np.array(numbers, np.int64))
+        owner = np.repeat(np.array([p for p, _, _ in words], np.int64), counts)
+        strength = np.repeat(np.array([s for _, s, _ in words], np.float64), counts)
+        return np.repeat(owner, length), cells, np.repeat(strength, length)
+
+    def _on(self, on: Sequence[Held]) -> Ints:
+        """Tokens at which all of `on` hold, ascending."""
+        cells = _intersect([h.cells for h in on])
+        if cells is not None:
+            return on[0].tokens if len(on) == 1 else self.table.tokens_of_cell.union(cells)
+        tokens = on[0].tokens
+        for held in on[1:]:
+            tokens = self._keep(tokens, held.tokens)
+        return tokens
+
+    def _tokens(self, clause: Clause) -> Ints:
+        """Tokens at which a clause with context holds, ascending."""
+        tokens = self._on([self.evaluator.held(atom) for atom in clause.on]) if clause.on else None
+        for side in SIDES:
+            for atom in getattr(clause, side):
+                if tokens is not None and not len(tokens):
+                    self.evaluator.held(atom)  # a missing embedder is an error wherever the clause fails
+                    continue
+                found = self.contexts.tokens(self.evaluator.held(atom), side, clause.within)
+                tokens = found if tokens is None else self._keep(tokens, found)
+        if tokens is None:
+            tokens = np.arange(len(self.mark), dtype=np.int64)
+        if clause.unless:
+            held = self.evaluator.held(clause.unless)
+            tokens = self._keep(tokens, held.tokens, invert=True)
+            tokens = self._keep(tokens, self.contexts.tokens(held, "near", clause.within), invert=True)
+        return tokens
+
+    def _keep(self, tokens: Ints, others: Ints, invert: bool = False) -> Ints:
+        """Those of `tokens` that are (`invert`: are not) among `others`."""
+        self.mark[others] = True
+        kept: Ints = tokens[self.mark[tokens] != invert]
+        self.mark[others] = False
+        return kept
+
+    def _extra(self, cells: sparse.csr_matrix, further: dict[int, list[tuple[float, Ints]]]) -> sparse.csr_matrix:
+        """What the clauses of `further` add to the cells' part."""
+        own, cell = np.zeros(self.table.n_cells), self.table.cell
+        c = np.zeros(len(self.mark))
+        counts, columns, values = np.zeros(len(self.patterns), np.int64), [np.zeros(0, np.int32)], [np.zeros(0)]
+        for p, clauses in further.items():
+            tokens, strength = clauses[0][1], np.full(len(clauses[0][1]), clauses[0][0])
+            if len(clauses) > 1:
+                for s, at in sorted(clauses, key=lambda item: item[0]):  # the largest is written last
+                    c[at] = s
+                tokens = distinct(np.concatenate([at for _, at in clauses]))
+                strength = c[tokens]
+                c[tokens] = 0
+            a, b = cells.indptr[p:p + 2]
+            if b > a:
+                own[cells.indices[a:b]] = cells.data[a:b]
+                strength = strength - own[cell[tokens]]
+                own[cells.indices[a:b]] = 0
+                tokens, strength = tokens[strength > 0], strength[strength > 0]
+            counts[p] = len(tokens)
+            columns.append(tokens.astype(np.int32))
+            values.append(strength)
+        start = np.concatenate([[0], np.cumsum(counts)])
+        order = np.fromiter(further, np.int64, len(further))
+        flat = np.argsort(order, kind="stable")  # `further` may have met a pattern late: rows ascend in the matrix
+        column, value = np.concatenate([columns[1 + i] for i in flat] or columns), np.concatenate([values[1 + i] for i in flat] or values)
+        return sparse.csr_matrix((value, column, start), shape=(len(self.patterns), len(self.mark)))
+
+
+def _intersect(cells: Sequence[Ints | None]) -> Ints | None:
+    """What all have, None where one is None."""
+    out = cells[0]
+    for other in cells[1:]:
+        if out is None or other is None:
+            return None
+        out = np.intersect1d(out, other, assume_unique=True)
+    return out
+
+
+def _flat(parts: list[tuple[int, float, Ints]]) -> tuple[Ints, Ints, Floats]:
+    """One row per cell: pattern, cell, strength."""
+    length = np.array([len(cells) for _, _, cells in parts], np.int64)
+    owner = np.repeat(np.array([p for p, _, _ in parts], np.int64), length)
+    strength = np.repeat(np.array([s for _, s, _ in parts], np.float64), length)
+    return owner, np.concatenate([cells for _, _, cells in parts] or [np.zeros(0, np.int64)]), strength
+
+
+def largest(row: Ints, column: Ints, value: Floats, shape: tuple[int, int]) -> sparse.csr_matrix:
+    """The CSR matrix of (row, column, value) with the largest value where a place is named several times."""
+    key = row * max(shape[1], 1) + column
+    order = np.argsort(key, kind="stable")
+    key, value = key[order], value[order]
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    if len(first) < len(key):
+        value = np.maximum.reduceat(value, first)
+        key = key[first]
+    counts = np.bincount(key // max(shape[1], 1), minlength=shape[0])
+    start = np.concatenate([[0], np.cumsum(counts)])
+    return sparse.csr_matrix((value, key % max(shape[1], 1), start), shape=shape)
+
+
+__all__ = ["Strengths", "largest", "run"]

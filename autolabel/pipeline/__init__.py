@@ -1,0 +1,13 @@
+"""The public verbs: extract, explain, score, choose, and what is made of them. Resumable, counted, never silent."""
+
+from __future__ import annotations
+
+from autolabel.pipeline.choosing import choose
+from autolabel.pipeline.explaining import explain
+from autolabel.pipeline.extracting import extract
+from autolabel.pipeline.own import score_label
+from autolabel.pipeline.runfile import label, run
+from autolabel.pipeline.scoring import score
+from autolabel.pipeline.session import open_catalogue
+
+__all__ = ["choose", "explain", "extract", "label", "open_catalogue", "run", "score", "score_label"]

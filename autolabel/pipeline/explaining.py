@@ -1,0 +1,89 @@
+"""`explain`: candidate labels from the explain split."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from autolabel.catalogue import Catalogue
+from autolabel.pipeline.baselines import order_lists
+from autolabel.pipeline.progress import Progress, silent
+from autolabel.pipeline.selection import select_units
+from autolabel.pipeline.session import model_row, recorded, subject_of
+from autolabel.protocols import Explainer, ExplainSplit
+from autolabel.registry import build, name_of, settings_of
+from autolabel.types import Exemplars, Explanation, Unit
+
+COMMIT = 2048  # explanations per commit
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What a verb did."""
+
+    asked: int  # units or labels in all
+    done: int  # made now
+    before: int  # were there already
+    abstained: int  # of `done`: no label, with a reason
+    failed: int  # no result, with a reason in `failures`
+
+
+def explain(catalogue: Catalogue, explainer: str | Explainer = "induce", *, units: str | Iterable[str] | None = None, model: str = "",
+            limit: int | None = None, settings: Mapping[str, str] | None = None, seed: int = 0, batch_size: int = 32, device: str = "auto",
+            dtype: str = "auto", threads: int = 0, redo: bool = False, progress: Progress = silent) -> Count:
+    """Let one explainer propose labels. Units that it has answered before, with the same settings, are not asked again."""
+    from autolabel.splits import explain_split
+
+    row = model_row(catalogue, model)
+    plugin: Explainer = build("explainers", explainer, settings) if isinstance(explainer, str) else explainer
+    name, fields = (explainer if isinstance(explainer, str) else name_of(plugin, "explainers")), settings_of(plugin)
+    asked = select_units(catalogue, row.name, units, seed=seed, limit=limit)
+    canonical = json.dumps(fields, sort_keys=True, default=str)
+    if redo:
+        with catalogue.writer() as writer:
+            writer.delete("explanations", "model = ? AND explainer = ? AND settings = ?", [row.name, name, canonical])
+    before = _answered(catalogue, row.name, name, canonical)
+    todo = [unit for unit in asked if unit not in before]
+    if not todo:
+        return Count(len(asked), 0, len(asked), 0, 0)
+    subject = subject_of(catalogue, row, device=device, dtype=dtype, threads=threads)
+    split = explain_split(catalogue, subject, batch_size=batch_size)
+    abstained = done = 0
+    keys = list(dict.fromkeys((unit.layer, unit.side) for unit in asked))
+    with recorded(catalogue, "explain", {"explainer": name, "settings": fields, "units": units, "limit": limit}, model=row.name,
+                  model_hash=row.hash, corpus=row.corpus_id, seed=seed) as run:
+        progress(f"explaining: {name}", 0, len(todo))
+        order_lists(catalogue, row.name, split, keys, run)
+        made = iter(plugin.explain(_exemplars(todo, split), split))
+        while part := list(islice(made, COMMIT)):
+            _insert(catalogue, part, name, canonical, run)
+            done += len(part)
+            abstained += sum(e.abstained is not None for e in part)
+            progress(f"explaining: {name}", done, len(todo))
+    return Count(len(asked), done, len(asked) - len(todo), abstained, len(todo) - done)
+
+
+def _answered(catalogue: Catalogue, model: str, name: str, settings: str) -> set[Unit]:
+    rows = catalogue.read("SELECT layer, site, neuron, side FROM explanations WHERE model = ? AND explainer = ? AND settings = ?",
+                          [model, name, settings])
+    return {Unit(model, layer, site, neuron, side) for layer, site, neuron, side in rows}
+
+
+def _exemplars(units: list[Unit], split: ExplainSplit) -> Iterator[Exemplars]:
+    for unit in units:
+        yield Exemplars(unit, split.stats[unit.layer, unit.side].unit(unit.index))
+
+
+def _insert(catalogue: Catalogue, explanations: list[Explanation], name: str, settings: str, run: str) -> None:
+    rows: dict[str, list[Any]] = {key: [] for key in ("id", "model", "layer", "site", "neuron", "side", "text", "pattern", "explainer",
+                                                      "settings", "llm", "prompt", "abstained", "cost_usd", "run")}
+    for e in explanations:
+        values = (e.id, e.unit.model, e.unit.layer, e.unit.site, e.unit.index, e.unit.side, e.text, e.pattern, name, settings,
+                  e.maker.llm, e.maker.prompt, e.abstained, 0.0, run)
+        for column, value in zip(rows.values(), values, strict=True):
+            column.append(value)
+    with catalogue.writer() as writer:
+        writer.insert("explanations", rows, ignore_existing=True)

@@ -1,0 +1,86 @@
+"""`extract`: a subject and a corpus become statistics and exemplars in a catalogue."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autolabel.catalogue import Catalogue
+from autolabel.errors import SettingsError, UnitError
+from autolabel.pipeline.progress import Progress, silent, stage
+from autolabel.pipeline.session import open_catalogue, open_subject, recorded, remember
+from autolabel.types import layer_order
+
+if TYPE_CHECKING:
+    from autolabel.protocols import Subject
+
+def _quiet(text: str) -> None:
+    """Says nothing."""
+
+
+def extract(subject: str | Subject = "demo", *, corpus: str | Sequence[str] = "demo", db: str | Path = "autolabel.duckdb",
+            layers: str | Sequence[str] | None = None, context: int = 64, max_tokens: int = 0, control: str | None = None, batch_size: int = 32,
+            seed: int = 0, device: str = "auto", dtype: str = "auto", threads: int = 0, revision: str = "", text_column: str = "text",
+            split_on: str = "", site: str = "mlp", redo: bool = False, progress: Progress = silent,
+            notes: Callable[[str], None] = _quiet) -> Catalogue:
+    """Read every neuron of `subject` on `corpus` into the catalogue `db`, which is made when it is missing.
+
+    subject: `demo`, a hub id, a local folder, or a loaded subject. corpus: `demo`, `python`, files or folders of .txt, .jsonl,
+    .parquet, `hf:dataset[:split[:column]]`, or several of these. layers: names or ranges (`0-5,7`), all when None. site: where in the block. control: `shuffled`,
+    `initialised` or `embeddings-kept`: a random-weights copy of the subject, 256 units a layer. notes: told, a line at a time, what was
+    found in the model before the run. Killed at any moment, the same
+    call goes on where it stopped; complete, it returns at once. Raises SetupError and its kinds.
+    """
+    from autolabel.corpus import Report
+    from autolabel.extract import extract as extract_units
+    from autolabel.ingest import ingest
+
+    specs = [corpus] if isinstance(corpus, str) else list(corpus)
+    catalogue = open_catalogue(db, create=True)
+    options: dict[str, Any] = {"revision": revision or None, "control": control, "seed": seed if control else None}
+    options = {key: value for key, value in options.items() if value is not None}
+    spec = _spec(subject) if isinstance(subject, str) else subject.name
+    loaded: Any = open_subject(spec, device=device, dtype=dtype, threads=threads, **options) if isinstance(subject, str) else subject
+    remember(loaded)
+    if context > loaded.context:
+        raise SettingsError(f"{loaded.name} takes at most {loaded.context} content tokens: --context {context} is too long")
+    if site not in {s.name for s in loaded.sites}:
+        raise UnitError(f"{loaded.name} has no site {site!r}: it has {', '.join(sorted({s.name for s in loaded.sites}))}")
+    names = _layers(loaded.name, [s.layer for s in loaded.sites], layers)
+    for found in loaded.describe():
+        notes(f"layer {found['layer']}: {found['width']:,} neurons, {found['nonlinearity']}, input of {found['module']}")
+    settings = {"subject": spec, "options": options, "corpus": specs, "context": context, "max_tokens": max_tokens,
+                "layers": names, "text_column": text_column, "split_on": split_on, "dtype": dtype}
+    report = Report()
+    with recorded(catalogue, "extract", settings, model=loaded.name, model_hash=loaded.hash, corpus=" ".join(specs), seed=seed) as run:
+        corpus_id = ingest(catalogue, specs, loaded.tokenizer, loaded.tokenizer_hash, context, max_tokens=max_tokens or None,
+                           text_column=text_column, split_on=split_on or None, run=run, progress=stage(progress, "reading the corpus"),
+                           report=report)
+        for line in report.lines():
+            notes(line)
+        extract_units(catalogue, loaded, corpus_id, run=run, layers=names, batch_size=batch_size, seed=seed, context=context,
+                      is_control=control is not None, control_of=loaded.control_of, redo=redo, progress=stage(progress, f"extracting {loaded.name}"))
+    return catalogue
+
+
+def _spec(subject: str) -> str:
+    """A local folder by its full path, so that the catalogue finds it again from elsewhere; other names as they are."""
+    path = Path(subject).expanduser()
+    return str(path.resolve()) if path.is_dir() else subject
+
+
+def _layers(model: str, known: list[str], wanted: str | Sequence[str] | None) -> list[str] | None:
+    """The layers that were asked for, in the model's order; None: all. Raises UnitError."""
+    if not wanted:
+        return None
+    keep: set[str] = set()
+    for part in wanted.split(",") if isinstance(wanted, str) else wanted:
+        m = re.fullmatch(r"([ed]?)(\d+)(?:-[ed]?(\d+))?", part.strip())
+        if not m:
+            raise UnitError(f"cannot read {part!r} as layers: write 3 or 0-5; {model} has {', '.join(known)}")
+        keep.update(f"{m[1]}{i}" for i in range(int(m[2]), int(m[3] or m[2]) + 1))
+    if missing := sorted(keep - set(known), key=layer_order):
+        raise UnitError(f"{model} has no layer {missing[0]}: it has {', '.join(known)}")
+    return [layer for layer in known if layer in keep]

@@ -1,0 +1,201 @@
+"""What is gathered at one site (all neurons of one layer) while a split passes by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from autolabel.sampling.best import Best
+from autolabel.sampling.moments import Moments
+from autolabel.sampling.priority import Priority
+from autolabel.sampling.shared import Spool
+from autolabel.sampling.strata import Strata
+from autolabel.sampling.typesums import TypeSums, TypeTable
+from autolabel.sampling.work import Scratch, Sides, Work
+from autolabel.types import Side, Site
+
+TOP = 20  # exemplars of each unit and split
+State = dict[str, np.ndarray]
+SIGN: dict[Side, int] = {"+": 1, "-": -1}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What all sites of a pass share."""
+
+    context: int  # T of a full window
+    device: torch.device
+    scratch: Scratch
+    random: frozenset[int]  # excerpt ids of the shared random records
+
+
+class Records:
+    """The strongest windows of one side on any split, and the shared random ones."""
+
+    def __init__(self, site: Site, side: Side, frame: Frame) -> None:
+        self.side, self.sign, self.frame = side, SIGN[side], frame
+        self.top = Best(site.width, TOP, frame.context, frame.device)
+        self.random: dict[int, NDArray[np.float32]] = {}  # excerpt id -> a [T, U]
+
+    def add(self, s: Sides, work: Work, peak: Tensor) -> None:
+        """One batch; peak [B, U] of this side."""
+        ids, _ = work.on(peak.device)
+        self.top.add(peak, ids, lambda b, unit: s.rows(self.sign, b, unit))
+        for b, number in enumerate(work.ids.tolist()):
+            if number in self.frame.random:
+                a = (s.x[b, s.span] * self.sign).clamp_min(0)
+                a[~torch.from_numpy(work.valid[b]).to(a.device)] = 0
+                self.random[number] = a.cpu().numpy()
+
+    def state(self) -> State:
+        """Everything that was kept."""
+        return {**_under("top", self.top.state()), **{f"random/{k}": v for k, v in self.random.items()}}
+
+    def load(self, state: State) -> None:
+        """Go on from `state`."""
+        self.top.load(_part("top", state))
+        self.random = {int(k): v for k, v in _part("random", state).items()}
+
+
+class ExplainSide:
+    """One side on explain."""
+
+    def __init__(self, site: Site, side: Side, frame: Frame, table: TypeTable, top: Tensor) -> None:
+        """top [U]: largest a among the first excerpts in hash order."""
+        self.sign, self.frame = SIGN[side], frame
+        self.records = Records(site, side, frame)
+        self.moments = Moments(site.width, frame.device)
+        self.fired = torch.zeros(site.width, dtype=torch.float64, device=frame.device)
+        self.types = TypeSums(table, site.width, frame.context, frame.device)
+        self.strata = Strata(top, frame.context, frame.device)
+
+    def add(self, s: Sides, work: Work, peak: Tensor) -> None:
+        """One batch; peak [B, U] of this side."""
+        flat, bags = s.x.view(-1, s.x.shape[-1]), s.bags
+        z = self.frame.scratch.like(flat)
+        (torch.gt if self.sign > 0 else torch.lt)(flat, 0, out=z)
+        self.fired += bags.windows.sum(z).sum(0)
+        a = s.a(self.sign, z)
+        self.types.add(a, bags)
+        self.types.add_squares(self.moments.add(a, z, bags.windows, bags.n), bags)
+        self.records.add(s, work, peak)
+        ids, _ = work.on(peak.device)
+        self.strata.add(peak, ids, lambda b, unit: s.rows(self.sign, b, unit))
+
+    def state(self) -> State:
+        """Everything that was counted and kept."""
+        return {**_under("records", self.records.state()), **_under("moments", self.moments.state()),
+                **_under("types", self.types.state()), **_under("strata", self.strata.state()), "fired": self.fired.cpu().numpy()}
+
+    def load(self, state: State) -> None:
+        """Go on from `state`."""
+        self.records.load(_part("records", state))
+        self.moments.load(_part("moments", state))
+        self.types.load(_part("types", state))
+        self.strata.load(_part("strata", state))
+        self.fired.copy_(torch.from_numpy(state["fired"]))
+
+
+class ExplainSite:
+    """One layer on explain: moments and extremes of x, and both sides where they are attempted."""
+
+    def __init__(self, site: Site, frame: Frame, table: TypeTable, tops: dict[Side, Tensor], spool: Spool) -> None:
+        self.site, self.frame, self.spool = site, frame, spool
+        self.moments = Moments(site.width, frame.device)
+        self.low = torch.full((site.width,), torch.inf, device=frame.device)
+        self.high = torch.full((site.width,), -torch.inf, device=frame.device)
+        self.sides = {side: ExplainSide(site, side, frame, table, tops[side]) for side in site.sides}
+
+    def visit(self, x: Tensor, span: slice, work: Work) -> None:
+        """x [B, T', U] float32, left as it is."""
+        bags = work.bags(x, span)
+        if not bags.n:
+            return
+        s = Sides(x, span, bags)
+        peak, negative = s.peak(1), s.peak(-1)
+        torch.maximum(self.high, peak.amax(0), out=self.high)
+        torch.minimum(self.low, -negative.amax(0), out=self.low)
+        flat = x.view(-1, x.shape[-1])
+        self.moments.add(flat, self.frame.scratch.like(flat), bags.windows, bags.n)
+        for side, gathered in self.sides.items():
+            gathered.add(s, work, peak if side == "+" else negative)
+        self.spool.add(x[:, span], work.valid, work.ids)
+
+    def state(self) -> State:
+        """Everything that was counted and kept (the spool is a file of its own)."""
+        state = {**_under("moments", self.moments.state()), "low": self.low.cpu().numpy(), "high": self.high.cpu().numpy()}
+        for side, gathered in self.sides.items():
+            state |= _under(side, gathered.state())
+        return state
+
+    def load(self, state: State) -> None:
+        """Go on from `state`."""
+        self.moments.load(_part("moments", state))
+        self.low.copy_(torch.from_numpy(state["low"]))
+        self.high.copy_(torch.from_numpy(state["high"]))
+        for side, gathered in self.sides.items():
+            gathered.load(_part(side, state))
+
+
+class EvidenceSite:
+    """One layer on select or test."""
+
+    def __init__(self, site: Site, frame: Frame, means: dict[Side, NDArray[np.float64]], seed: int) -> None:
+        """means: [U] of a on explain, by side."""
+        self.site, self.frame = site, frame
+        self.records = {side: Records(site, side, frame) for side in site.sides}
+        self.priority = {side: Priority(torch.from_numpy(means[side]), seed, frame.device) for side in site.sides}
+
+    def visit(self, x: Tensor, span: slice, work: Work) -> None:
+        """x [B, T', U] float32, left as it is."""
+        bags = work.bags(x, span)
+        if not bags.n:
+            return
+        s = Sides(x, span, bags)
+        ids, u = work.on(x.device)
+        assert u is not None
+        z = self.frame.scratch.like(x.view(-1, x.shape[-1]))
+        for side, records in self.records.items():
+            records.add(s, work, s.peak(records.sign))
+            self.priority[side].add(s.a(records.sign, z), bags, ids, u)
+
+    def state(self) -> State:
+        """Everything that was kept."""
+        state: State = {}
+        for side, records in self.records.items():
+            state |= _under(side, {**_under("records", records.state()), **_under("priority", self.priority[side].best.state())})
+        return state
+
+    def load(self, state: State) -> None:
+        """Go on from `state`."""
+        for side, records in self.records.items():
+            part = _part(side, state)
+            records.load(_part("records", part))
+            self.priority[side].best.load(_part("priority", part))
+
+
+class HeadSite:
+    """One layer on the first excerpts in hash order: the largest a of each side; and x itself where there is room, to be shown again."""
+
+    def __init__(self, site: Site, device: torch.device) -> None:
+        self.site = site
+        self.tops = {side: torch.zeros(site.width, device=device) for side in site.sides}
+
+    def visit(self, x: Tensor, span: slice, work: Work) -> None:
+        """x [B, T', U] float32."""
+        s = Sides(x, span, work.bags(x, span))
+        for side, top in self.tops.items():
+            torch.maximum(top, s.peak(SIGN[side]).amax(0), out=top)
+
+
+def _under(prefix: str, state: State) -> State:
+    return {f"{prefix}/{key}": value for key, value in state.items()}
+
+
+def _part(prefix: str, state: State) -> State:
+    start = f"{prefix}/"
+    return {key[len(start):]: value for key, value in state.items() if key.startswith(start)}

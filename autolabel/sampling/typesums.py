@@ -1,0 +1,144 @@
+"""Sums by token type and by position: what a neuron does for a token whatever its context.
+
+Lexicality eta2 = 1 - MS_within / Var(a), MS_within over types seen at least twice: the unbiased share of a unit's variance
+that the token type alone carries. MS_within needs sum_r sum (a - m_r)^2 = sum (a - p)^2 - sum_r n_r (m_r - p)^2 for any pivot p,
+so one sum of squares over the repeated types does the work of a whole table of squares by type: half the memory, half the time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from autolabel.sampling.bags import BatchBags
+
+Ints = NDArray[np.int64]
+BUDGET = 1 << 30  # bytes of all tables together
+POSITION_MIN = 5  # a type counts towards the effect of position from this many occurrences
+BLOCK = 1024  # rows of a table that are copied at a time
+TOP_MIN = 3  # a type can be a top token from this many occurrences
+
+
+@dataclass(frozen=True)
+class TypeTable:
+    """Which token types have a row: the most frequent of explain, ties to the smaller id. The row after the last is for all others."""
+
+    types: Ints  # [R] token ids, ascending
+    count: Ints  # [R] occurrences in explain
+    reserve: int = 0  # rows that are allocated beforehand, so that memory does not depend on the corpus
+
+    @classmethod
+    def choose(cls, types: Ints, count: Ints, vocabulary: int, bytes_per_row: int, budget: int = BUDGET) -> TypeTable:
+        """The most frequent types that fit the budget; `types` [n] ids that occur, `count` [n] how often, of `vocabulary` ids."""
+        room = max(1, min(budget // max(bytes_per_row, 1) - 1, max(vocabulary, len(types))))
+        best = np.lexsort((types, -count))[:room]
+        keep = best[count[best] > 0]
+        order = np.argsort(types[keep])
+        return cls(types[keep][order].astype(np.int64), count[keep][order].astype(np.int64), room)
+
+    def __len__(self) -> int:
+        return len(self.types)
+
+    @cached_property
+    def _lookup(self) -> Ints:
+        table = np.full(int(self.types.max(initial=-1)) + 2, len(self), np.int64)
+        table[self.types] = np.arange(len(self))
+        return table
+
+    def row(self, tokens: Ints) -> Ints:
+        """The row of each token id, in any shape."""
+        return self._lookup[np.minimum(tokens, len(self._lookup) - 1)]
+
+    @cached_property
+    def eligible(self) -> NDArray[np.bool_]:
+        """[R + 1] types that take part in the means by position."""
+        return np.append(self.count >= POSITION_MIN, False)
+
+    @cached_property
+    def repeated(self) -> NDArray[np.bool_]:
+        """[R + 1] types that say something about variance within a type."""
+        return np.append(self.count >= 2, False)
+
+
+class TypeSums:
+    """Sums of a by type and position for U units. Everything is allocated when it is made."""
+
+    def __init__(self, table: TypeTable, units: int, context: int, device: torch.device) -> None:
+        self.table = table
+        # empty and zeroed, not zeros: the pages are taken now, and a longer corpus with more types takes no more
+        self.sum = torch.empty(max(len(table), table.reserve) + 1, units, device=device).zero_()
+        self.position = torch.zeros(context, units, dtype=torch.float64, device=device)
+        self.position_n = np.zeros(context, np.int64)
+        self.alone_square = torch.zeros(units, dtype=torch.float64, device=device)  # sum of (a - pivot)^2 outside the repeated types
+
+    def add(self, a: Tensor, bags: BatchBags) -> None:
+        """a [B * T', U] >= 0."""
+        types, rows = bags.by_type
+        self.sum.index_add_(0, rows, types.sum(a))
+        position = bags.by_position
+        length = len(position.counts)
+        self.position[:length] += position.sum(a)
+        self.position_n[:length] += position.counts
+
+    def add_squares(self, square: Tensor, bags: BatchBags) -> None:
+        """square [B * T', U]: (a - pivot)^2 of the same batch."""
+        self.alone_square += bags.alone.sum(square)[0]
+
+    def means(self, block: slice) -> NDArray[np.float32]:
+        """[rows, U] mean of a by type, some rows of the table."""
+        rows = self.sum[:len(self.table)][block].cpu().numpy()
+        return (rows / self.table.count[block][:, None].astype(np.float32)).astype(np.float32)
+
+    def position_means(self) -> NDArray[np.float32]:
+        """[T, U] mean of a by position, eligible tokens; 0 with a count of 0 where there is none."""
+        return (self.position.cpu().numpy() / np.maximum(self.position_n, 1)[:, None]).astype(np.float32)
+
+    def lexicality(self, pivot: NDArray[np.float64], square: NDArray[np.float64], variance: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[U] eta2; nan where no type is repeated or a does not vary. square: sum of (a - pivot)^2 over all tokens."""
+        repeated = self.table.repeated[:-1]
+        freedom = int(self.table.count[repeated].sum() - repeated.sum())
+        eta = np.full(len(pivot), np.nan)
+        if freedom < 1:
+            return eta
+        between = np.zeros(len(pivot))
+        for first in range(0, len(self.table), BLOCK):  # so that no second table is ever in memory
+            part = slice(first, first + BLOCK)
+            keep, n = repeated[part], self.table.count[part].astype(np.float64)
+            mean = self.sum[:len(self.table)][part].double().cpu().numpy()[keep] / n[keep, None]
+            between += (n[keep, None] * (mean - pivot) ** 2).sum(0)
+        within = np.maximum(square - self.alone_square.cpu().numpy() - between, 0.0) / freedom
+        varies = variance > 0
+        eta[varies] = 1 - within[varies] / variance[varies]
+        return eta
+
+    def top(self, n: int = 8) -> Ints:
+        """[U, n] token ids with the largest mean a, -1 where fewer are seen often enough or have a mean above 0."""
+        often = np.flatnonzero(self.table.count >= TOP_MIN)
+        units, device = self.sum.shape[1], self.sum.device
+        value = torch.zeros(n, units, device=device)
+        kind = torch.full((n, units), -1, dtype=torch.int64, device=device)
+        for first in range(0, len(often), BLOCK):
+            row = torch.from_numpy(often[first:first + BLOCK]).to(device)
+            mean = self.sum[row] / torch.from_numpy(self.table.count).to(device)[row, None]
+            every = torch.cat([kind, row[:, None].expand(-1, units)])
+            value, order = torch.topk(torch.cat([value, mean]), n, dim=0)
+            kind = every.gather(0, order)
+        found = torch.where(value > 0, kind, -1).T.cpu().numpy()
+        return np.where(found >= 0, np.append(self.table.types, -1)[found], -1)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that was counted."""
+        return {"sum": self.sum[:len(self.table) + 1].cpu().numpy(), "position": self.position.cpu().numpy(), "position_n": self.position_n,
+                "alone_square": self.alone_square.cpu().numpy()}
+
+    def load(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from `state`."""
+        self.sum[:len(self.table) + 1].copy_(torch.from_numpy(state["sum"]))
+        self.position.copy_(torch.from_numpy(state["position"]))
+        self.position_n[:] = state["position_n"]
+        self.alone_square.copy_(torch.from_numpy(state["alone_square"]))

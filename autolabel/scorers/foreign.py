@@ -1,0 +1,177 @@
+"""The foreign-label null: every label on every unit of its layer (science: p_foreign; identifiability rank).
+
+sum over tokens of c_p a_u splits as (labels x cells) @ (cells x units), for what no context changes, plus
+(labels x tokens) @ (tokens x units), for the few tokens that context adds. The middle table (sums of a by cell) is kept for
+the most frequent cells of a chunk within a memory limit; tokens of rarer cells take the second way. Where a layer has fewer
+than 200 other units, all such layers are pooled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from autolabel.excerpts import Excerpts
+from autolabel.scorers.entries import Strengths
+from autolabel.scorers.labels import Labels
+from autolabel.scorers.walk import Block
+from autolabel.stats import rank_p
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+ENOUGH = 200  # foreign units, or foreign labels, below which a rank is too coarse
+TABLE_BYTES = 512 * 2**20  # for the sums of a by cell
+
+EachTable = Callable[[int, Ints, NDArray[np.float32], Ints], None]
+
+
+class ForeignSums:
+    """A part of the walk: S[p, u] = sum of c_p a_u over the split, for all patterns and units of a layer (or of the pool)."""
+
+    def __init__(self, labels: Labels, table_bytes: int = TABLE_BYTES) -> None:
+        self.labels = labels
+        self.widths = [lay.width for lay in labels.layers]
+        self.pool = [k for k, w in enumerate(self.widths) if w - 1 < ENOUGH]
+        pooled = np.unique(labels.pattern[np.isin(labels.layer, self.pool)])
+        self.patterns = [pooled if k in self.pool else np.unique(labels.pattern[labels.of_layer(k)]) for k in range(len(self.widths))]
+        self.sums = [np.zeros((len(q), w)) for q, w in zip(self.patterns, self.widths, strict=True)]
+        self.max_cells = max(64, table_bytes // (4 * max(1, sum(self.widths))))
+        self.watchers: list[CellWatcher] = []  # what else wants the sums by cell
+
+    def chunk(self, excerpts: Excerpts, strengths: Strengths) -> None:
+        """Choose the cells that get a row, and put the rest by token."""
+        import torch
+
+        cell = np.asarray(strengths.cell_of_token, np.int64)
+        n_cells = strengths.cells.shape[1]
+        count = np.bincount(cell, minlength=n_cells)
+        kept = np.sort(np.argsort(-count, kind="stable")[:min(self.max_cells, int((count > 0).sum()))])
+        slot = np.full(n_cells, len(kept), np.int64)
+        slot[kept] = np.arange(len(kept))
+        self._slot = torch.from_numpy(slot[cell])
+        self._rare = slot[cell] == len(kept)
+        self._table = [torch.zeros(len(kept) + 1, w) for w in self.widths]
+        self._cells = [strengths.cells[q].tocsc()[:, kept].tocsr().astype(np.float32) for q in self.patterns]
+        self._by_token = [self._tokens(strengths, q, cell) for q in self.patterns]
+        cell_token = np.zeros(n_cells, np.int64)
+        cell_token[cell] = excerpts.tokens
+        self._kept_token, self._kept_count, self._tokens_of = cell_token[kept], count[kept], excerpts.tokens
+
+    def _tokens(self, strengths: Strengths, patterns: Ints, cell: Ints) -> sp.csr_matrix:
+        """[tokens, Q]: what context adds everywhere, and all of c at tokens without a row in the table."""
+        out = strengths.extra[patterns].T.tocsr().astype(np.float32)
+        if self._rare.any():
+            whole = strengths.cells[patterns].T.tocsr().astype(np.float32)[cell]
+            out = out + sp.diags_array(self._rare.astype(np.float32)).tocsr() @ whole
+        return sp.csr_matrix(out)
+
+    def add(self, block: Block) -> None:
+        """One layer of one batch."""
+        k, span = block.layer, block.batch.span
+        self._table[k].index_add_(0, self._slot[span], block.flat)
+        here = self._by_token[k][span]
+        if here.nnz:
+            self.sums[k] += _product(here.T.tocsr(), block.flat.numpy())
+        rare = np.flatnonzero(self._rare[span])
+        if len(rare):
+            for watch in self.watchers:
+                watch.rows(k, self._tokens_of[span][rare], np.ones(len(rare)), block.flat.numpy()[rare])
+
+    def end_chunk(self) -> None:
+        """From sums by cell to sums by pattern."""
+        for k, table in enumerate(self._table):
+            rows = table[:-1].numpy()
+            self.sums[k] += _product(self._cells[k], rows)
+            for watch in self.watchers:
+                watch.rows(k, self._kept_token, self._kept_count.astype(np.float64), rows)
+        self._table, self._by_token = [], []
+
+
+class CellWatcher:
+    """Wants sums of a by token type: rows(layer, token id [R], how many tokens [R], sum of a [R, W])."""
+
+    def rows(self, layer: int, token: Ints, count: Floats, total: NDArray[np.float32]) -> None:
+        """Some rows; every token of the split is in exactly one."""
+        raise NotImplementedError
+
+
+def _product(left: sp.csr_matrix, right: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sparse @ dense on all threads: a gemm where the left side is dense enough for it to be faster."""
+    import torch
+
+    dense = torch.from_numpy(right)
+    if left.nnz > 0.1 * left.shape[0] * left.shape[1]:
+        return np.asarray((torch.from_numpy(left.toarray()) @ dense).numpy(), np.float32)
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch calls its CSR layout beta; shapes and order come from scipy
+        sparse = torch.sparse_csr_tensor(torch.from_numpy(left.indptr.astype(np.int64)), torch.from_numpy(left.indices.astype(np.int64)),
+                                         torch.from_numpy(left.data), left.shape, check_invariants=False)
+    return np.asarray((sparse @ dense).numpy(), np.float32)
+
+
+@dataclass(frozen=True)
+class Null:
+    """The foreign-label null of P labels. Every array is [P]; p is 1 and rank 0 for a label without rho."""
+
+    p: Floats  # the larger of the two ranks
+    p_units: Floats  # this label on the other units
+    p_labels: Floats  # the other units' labels on this unit; nan where there are fewer than 200
+    rank: Ints  # of the own unit among the units of its layer by this label, 1 is best; ties count against it
+    pooled: NDArray[np.bool_]  # foreign units came from several layers
+
+
+def foreign_null(sums: ForeignSums, n: float, c: Floats, c2: Floats, rho: Floats, a: list[Floats], a2: list[Floats]) -> Null:
+    """Ranks of rho [P] among the foreign ones.
+
+    n tokens; c, c2 [P] sums of the labels' strengths and their squares; a, a2 per layer [W] sums of the units.
+    """
+    labels = sums.labels
+    p = len(labels)
+    p_units, p_labels, rank = np.ones(p), np.full(p, np.nan), np.zeros(p, np.int64)
+    pooled = np.isin(labels.layer, sums.pool)
+    totals = {int(q): (c[i], c2[i]) for i, q in enumerate(labels.pattern)}
+    of_layer = []
+    for k, patterns in enumerate(sums.patterns):
+        cs = np.array([totals[int(q)] for q in patterns]).reshape(-1, 2) / n
+        of_layer.append(_rho(sums.sums[k] / n, cs[:, 0], cs[:, 1], a[k] / n, a2[k] / n))
+    groups = [[k] for k in range(len(sums.widths)) if k not in sums.pool] + ([sums.pool] if sums.pool else [])
+    for group in groups:
+        rows = np.flatnonzero(np.isin(labels.layer, group))
+        if not len(rows):
+            continue
+        matrix = np.concatenate([of_layer[k] for k in group], axis=1)
+        offset = np.zeros(len(sums.widths), np.int64)
+        offset[group] = np.cumsum([0] + [sums.widths[k] for k in group[:-1]])
+        column = offset[labels.layer[rows]] + labels.column[rows]
+        which = np.searchsorted(sums.patterns[group[0]], labels.pattern[rows])
+        for i, row in enumerate(rows):
+            if np.isnan(rho[row]):
+                continue
+            across = matrix[which[i]]
+            own = column[i]
+            beaten = across >= rho[row]
+            beaten[own] = False
+            known = ~np.isnan(across)
+            known[own] = False
+            p_units[row] = rank_p(beaten.sum(), known.sum())
+            k = labels.layer[row]
+            rank[row] = 1 + beaten[offset[k]:offset[k] + sums.widths[k]].sum()
+            on_unit = matrix[which, own]
+            other = (column != own) & ~np.isnan(on_unit)
+            if other.sum() >= ENOUGH:
+                p_labels[row] = rank_p((on_unit[other] >= rho[row]).sum(), other.sum())
+    return Null(np.fmax(p_units, p_labels), p_units, p_labels, rank, pooled)
+
+
+def _rho(ac: Floats, mc: Floats, mc2: Floats, ma: Floats, ma2: Floats) -> Floats:
+    """[Q, W] correlations from means; nan where one of the two does not vary."""
+    va, vc = ma2 - ma * ma, mc2 - mc * mc
+    va, vc = np.where(va > 1e-12 * ma2, va, np.nan), np.where(vc > 1e-12 * mc2, vc, np.nan)
+    out: Floats = (ac - np.outer(mc, ma)) / np.sqrt(np.outer(vc, va))
+    return out

@@ -1,0 +1,117 @@
+"""rho_new: does a label carry over to words that it never saw?
+
+The correlation over those tokens of test whose word, case-folded, never occurs in *explain*. A list of words cannot earn it;
+a class, a concept, a likeness can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autolabel.excerpts import Excerpts
+from autolabel.protocols import ExplainSplit
+from autolabel.scorers.entries import LayerEntries, Strengths
+from autolabel.scorers.labels import Labels
+from autolabel.scorers.walk import GROUPS, Block, FirstDocuments, add_rows
+from autolabel.stats import Sums
+from autolabel.types import hash63
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Words = Callable[[Excerpts], tuple[tuple[str, ...], Ints]]
+
+
+def words_of(excerpts: Excerpts) -> tuple[tuple[str, ...], Ints]:
+    """The distinct case-folded words of a chunk, and for each token the number of its (first) word; -1 where it lies on none."""
+    from autolabel.patterns.words import WordTable
+
+    table = WordTable.build(excerpts)
+    number = {w: i for i, w in enumerate(dict.fromkeys(table.folded))}
+    of_surface = np.array([number[w] for w in table.folded], np.int64)
+    on = table.last >= table.first
+    out = np.full(excerpts.n_tokens, -1, np.int64)
+    out[on] = of_surface[table.surface[table.first[on]]]
+    return tuple(number), out
+
+
+def _hashes(words: tuple[str, ...]) -> Ints:
+    return np.array([hash63(w) for w in words], np.int64)
+
+
+def known_words(explain: ExplainSplit, words: Words = words_of) -> Ints:
+    """Hashes of all case-folded words of explain, ascending: 8 bytes a word."""
+    known = np.zeros(0, np.int64)
+    for excerpts in explain.chunks():
+        known = np.union1d(known, _hashes(words(excerpts)[0]))
+    return known
+
+
+class NewWordSums:
+    """A part of the walk, for the chosen labels."""
+
+    def __init__(self, labels: Labels, known: Ints, words: Words = words_of, groups: int = GROUPS) -> None:
+        self.labels, self.known, self.words, self.groups = labels, known, words, groups
+        n = len(labels)
+        self.n = np.zeros(groups)  # tokens on new words
+        self.a, self.a2 = ([np.zeros((groups, lay.width)) for lay in labels.layers] for _ in range(2))
+        self.c, self.c2, self.ac = (np.zeros((groups, n)) for _ in range(3))
+        self.documents = FirstDocuments(n)
+        self._entries: list[LayerEntries] = []
+
+    def chunk(self, excerpts: Excerpts, strengths: Strengths) -> None:
+        """Find the new words of the chunk."""
+        self._entries = [LayerEntries.build(self.labels, k, strengths) for k in range(len(self.labels.layers))]
+        self._cell = np.asarray(strengths.cell_of_token, np.int64)
+        words, word = self.words(excerpts)
+        fresh = np.append(~np.isin(_hashes(words), self.known), False)  # -1, no word, looks at the last place
+        self._new = fresh[word]
+        self.n += np.bincount(np.repeat(excerpts.block % self.groups, excerpts.lengths)[self._new], minlength=self.groups)
+
+    def end_chunk(self) -> None:
+        """Let go of the chunk."""
+        self._entries = []
+
+    def add(self, block: Block) -> None:
+        """One layer of one batch."""
+        import torch
+
+        k, span = block.layer, block.batch.span
+        windows, length, width = block.a.shape
+        new = self._new[span]
+        rows = self.labels.of_layer(k)
+        at = np.flatnonzero(new)
+        if not len(at) or rows.start == rows.stop:
+            return
+        group = block.block % self.groups
+        a = block.flat[torch.from_numpy(at)]
+        window = torch.from_numpy(at // length)
+        add_rows(self.a[k], group, torch.zeros(windows, width).index_add_(0, window, a).numpy())
+        add_rows(self.a2[k], group, torch.zeros(windows, width).index_add_(0, window, a * a).numpy())
+        first_level = int(self.labels.levels.first[rows.start])
+        n_labels = rows.stop - rows.start
+        size, shape = windows * n_labels, (windows, n_labels)
+        count, c, c2, ac = (np.zeros(shape) for _ in range(4))
+        flat = block.a.view(-1).numpy()
+        # the tokens at `at` are few: only theirs are looked up
+        first, second = self._entries[k].batch(self._cell[span][at], slice(0, 0)), self._entries[k].tokens(at + span.start)
+        for e in (first[0], second):
+            token = at[e.row]
+            label = self.labels.levels.label[first_level + e.level] - rows.start
+            value = self.labels.levels.value[first_level + e.level]
+            sign = np.ones(len(token)) if e.sign is None else e.sign
+            key = (token // length) * n_labels + label
+            v = flat[token * width + self.labels.column[rows][label]]
+            for kept, weight in ((count, sign), (c, sign * value), (c2, sign * value * value), (ac, sign * value * v)):
+                kept += np.bincount(key, weights=weight, minlength=size).reshape(shape)
+        self.documents.add(rows.start, count > 0.5, block.block)
+        for total, x in ((self.c, c), (self.c2, c2), (self.ac, ac)):
+            add_rows(total[:, rows], group, x)
+
+    def sums(self) -> Sums:
+        """Six sums per group and label over the tokens on new words."""
+        def own(units: list[Floats]) -> Floats:
+            return np.concatenate([x[:, self.labels.column[self.labels.of_layer(k)]] for k, x in enumerate(units)], axis=1)
+        return Sums(self.n, own(self.a), own(self.a2), self.c, self.c2, self.ac)

@@ -1,0 +1,144 @@
+"""One streaming pass over a split: what is shared by everything that is counted on the way.
+
+The subject is run once; each *part* sees, per batch and layer, the activations a = max(side * x, 0) and adds to its own
+sums. Memory does not depend on the length of the split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autolabel.excerpts import Batch, Excerpts
+from autolabel.patterns.syntax import Pattern
+from autolabel.protocols import SplitView
+from autolabel.scorers.entries import Run, Strengths
+from autolabel.scorers.labels import Layer
+from autolabel.types import Site
+
+if TYPE_CHECKING:
+    import torch
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+GROUPS = 256  # documents fall by hash into so many groups, which take their place in every interval
+COARSE = 32  # groups of the jackknife and of the mass by stratum
+
+
+@dataclass(frozen=True)
+class Block:
+    """One layer's activations on one batch of B windows of T tokens."""
+
+    layer: int  # number of the layer in the walk
+    batch: Batch
+    block: Ints  # [B] document (block) of each window
+    a: torch.Tensor  # [B, T, W] float32, contiguous, on the CPU; a part must leave it unchanged
+    scratch: torch.Tensor  # [B, T, W] float32 for a part's own use
+
+    @property
+    def flat(self) -> torch.Tensor:
+        """[B * T, W] the same activations, a row per token."""
+        return self.a.view(-1, self.a.shape[-1])
+
+
+class Part(Protocol):
+    """Something that is counted on the way."""
+
+    def chunk(self, excerpts: Excerpts, strengths: Strengths) -> None:
+        """A chunk of excerpts is about to be read."""
+
+    def add(self, block: Block) -> None:
+        """One layer of one batch."""
+
+    def end_chunk(self) -> None:
+        """All batches of the chunk were read."""
+
+
+def walk(view: SplitView, layers: Sequence[Layer], patterns: Sequence[Pattern], run: Run, parts: Sequence[Part]) -> None:
+    """Run the subject over the split once and show every part every batch."""
+    import torch
+
+    number = {(lay.site.layer, lay.site.name): k for k, lay in enumerate(layers)}
+    sites = [lay.site for lay in layers]
+    buffers: dict[int, torch.Tensor] = {}
+
+    def room(layer: Layer, key: int, windows: int, length: int) -> torch.Tensor:
+        size = windows * length * layer.width
+        if key not in buffers or buffers[key].numel() < size:
+            buffers[key] = torch.empty(size)
+        return buffers[key][:size].view(windows, length, layer.width)
+
+    for excerpts in view.chunks():
+        strengths = run(patterns, excerpts)
+        for part in parts:
+            part.chunk(excerpts, strengths)
+        for batch in excerpts.batches(view.batch_size):
+            block = excerpts.block[batch.rows]
+            windows, length = batch.tokens.shape
+
+            def visit(site: Site, x: torch.Tensor, span: slice, batch: Batch = batch, block: Ints = block,
+                      windows: int = windows, length: int = length) -> None:
+                k = number[site.layer, site.name]
+                layer = layers[k]
+                a, scratch = room(layer, 0, windows, length), room(layer, 1, windows, length)
+                for i, side in enumerate(layer.sides):
+                    part_of = a[..., i * site.width:(i + 1) * site.width]
+                    x_side = x[:, span].float() if side == "+" else -x[:, span].float()
+                    if x_side.device.type == "cpu" and len(layer.sides) == 1:
+                        torch.clamp(x_side, min=0, out=part_of)
+                    else:
+                        part_of.copy_(torch.clamp(x_side, min=0))
+                for part in parts:
+                    part.add(Block(k, batch, block, a, scratch))
+
+            with torch.inference_mode():
+                subject_run(view, batch, sites, visit)
+        for part in parts:
+            part.end_chunk()
+
+
+def subject_run(view: SplitView, batch: Batch, sites: Sequence[Site], visit: object) -> None:
+    """The forward pass of one batch."""
+    view.subject.run(batch.tokens, sites, visit)  # type: ignore[arg-type]  # the Visit alias exists for type checkers only
+
+
+def add_rows(total: Floats, group: Ints, rows: NDArray[np.floating]) -> None:
+    """total[group[b]] += rows[b] for every b."""
+    for g, row in zip(group.tolist(), rows, strict=True):
+        total[g] += row
+
+
+class FirstDocuments:
+    """How many distinct documents each of P labels fires in, exact up to `enough`: memory P * enough at most."""
+
+    def __init__(self, n_labels: int, enough: int = 20) -> None:
+        self.enough, self.count = enough, np.zeros(n_labels, np.int64)
+        self._open = np.arange(n_labels, dtype=np.int64)
+        self._label, self._block = np.zeros(0, np.int64), np.zeros(0, np.int64)
+
+    def add(self, first: int, fired: NDArray[np.bool_], block: Ints) -> None:
+        """fired [B, P'] says in which windows the labels first, first + 1, ... fire; block [B] their documents."""
+        last = first + fired.shape[1]
+        open_ = self._open[np.searchsorted(self._open, first):np.searchsorted(self._open, last)]
+        if not len(open_):
+            return
+        window, k = np.nonzero(fired[:, open_ - first])
+        if not len(k):
+            return
+        pairs = np.unique(np.stack([np.concatenate([self._label, open_[k]]), np.concatenate([self._block, block[window]])]), axis=1)
+        self.count[open_] = np.bincount(pairs[0], minlength=last)[open_]
+        shut = self.count[open_] >= self.enough
+        if shut.any():
+            self._open = np.setdiff1d(self._open, open_[shut], assume_unique=True)
+            pairs = pairs[:, np.isin(pairs[0], self._open)]
+        self._label, self._block = pairs
+
+
+def chunks_of(items: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` over `items`."""
+    for first in range(0, items, size):
+        yield slice(first, min(items, first + size))

@@ -1,0 +1,92 @@
+"""The headline of a catalogue: what was labelled, how much of it holds, and the random-weights control beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from autolabel.catalogue import Catalogue
+from autolabel.pipeline.session import model_row, models
+
+SHARES = ("confirmed", "contextual", "carries_over", "informative")
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """Counts over all attempted units of one model. Means leave out what is unscored; `scored` says how many are in them."""
+
+    model: str
+    attempted: int
+    labelled: int  # with a label
+    scored: int  # with a score on test
+    abstained: int
+    failed: int
+    confirmed: int
+    partial: int
+    rejected: int
+    imprecise: int
+    unscored: int
+    contextual: int
+    carries_over: int
+    informative: int
+    mean_score: float | None
+    mean_peak: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What `stats` and `demo` print."""
+
+    path: str
+    headline: Headline
+    control: Headline | None
+    best: tuple[tuple[Any, ...], ...]  # BEST_COLUMNS: the best labels of each layer
+    layers: tuple[tuple[Any, ...], ...]  # LAYER_COLUMNS
+    leaderboard: tuple[tuple[str, ...], tuple[tuple[Any, ...], ...]]  # columns, rows
+    coverage: tuple[tuple[float, float], ...]  # share of attempted units kept, best first -> their mean score
+    verdicts: tuple[tuple[Any, ...], ...]  # verdict, units, an example
+
+
+BEST_COLUMNS = ("unit", "label", "score", "ci_low", "ci_high", "peak", "rho_context", "rho_new", "q_value", "verdict")
+LAYER_COLUMNS = ("layer", "units", "labelled", "confirmed", "contextual", "carries_over", "mean score", "mean peak", "mean baseline", "mean ceiling")
+
+_HEADLINE = """
+    SELECT count(*), count(*) FILTER (e.text <> ''), count(score), count(*) FILTER (verdict = 'abstained'),
+           count(*) FILTER (verdict = 'failed'), count(*) FILTER (verdict = 'confirmed'), count(*) FILTER (verdict = 'partial'),
+           count(*) FILTER (verdict = 'rejected'), count(*) FILTER (verdict = 'imprecise'), count(*) FILTER (verdict = 'unscored'),
+           count(*) FILTER (contextual), count(*) FILTER (carries_over), count(*) FILTER (informative), avg(score), avg(peak)
+    FROM choices c LEFT JOIN explanations e ON e.id = c.explanation WHERE c.model = ?"""
+
+
+def summarise(catalogue: Catalogue, *, model: str = "", best_per_layer: int = 3) -> Summary:
+    """The summary of one model, from SQL alone."""
+    name = model_row(catalogue, model).name
+    controls = [m.name for m in models(catalogue) if m.is_control and m.control_of == name]
+    best = catalogue.read(
+        f"SELECT {', '.join(BEST_COLUMNS)} FROM labels WHERE model = ? AND score IS NOT NULL QUALIFY row_number() OVER "
+        "(PARTITION BY layer, side ORDER BY verdict = 'confirmed' DESC, sqrt(greatest(score, 0) * greatest(peak, 0)) DESC, neuron) <= ? "
+        "ORDER BY length(layer), layer, sqrt(greatest(score, 0) * greatest(peak, 0)) DESC", [name, best_per_layer])
+    layers = catalogue.read(
+        "SELECT layer, count(*), count(label), count(*) FILTER (verdict = 'confirmed'), count(*) FILTER (contextual), "
+        "count(*) FILTER (carries_over), avg(score), avg(peak), avg(baseline), avg(ceiling) FROM labels WHERE model = ? "
+        "GROUP BY layer ORDER BY length(layer), layer", [name])
+    board = catalogue.columns("SELECT * FROM leaderboard ORDER BY ALL")
+    rows = tuple(zip(*(column.tolist() for column in board.values()), strict=True))
+    verdicts = catalogue.read(
+        "SELECT verdict, count(*), arg_max(unit || ': ' || coalesce(label, '') || ' (' || coalesce(reason, '') || ')', coalesce(score, 0)) "
+        "FROM labels WHERE model = ? GROUP BY verdict ORDER BY count(*) DESC", [name])
+    return Summary(str(catalogue.path), _headline(catalogue, name), _headline(catalogue, controls[0]) if controls else None, tuple(best),
+                   tuple(layers), (tuple(board), rows), _coverage(catalogue, name), tuple(verdicts))
+
+
+def _headline(catalogue: Catalogue, model: str) -> Headline:
+    return Headline(model, *catalogue.read(_HEADLINE, [model])[0])
+
+
+def _coverage(catalogue: Catalogue, model: str) -> tuple[tuple[float, float], ...]:
+    """Mean score of the best 10, 20, ... 100 % of the attempted units that have a score."""
+    rows = catalogue.read(
+        "WITH r AS (SELECT score, row_number() OVER (ORDER BY score DESC) AS k, avg(score) OVER (ORDER BY score DESC ROWS UNBOUNDED PRECEDING) AS m "
+        "FROM labels WHERE model = ? AND score IS NOT NULL), n AS (SELECT count(*) AS n FROM labels WHERE model = ?) "
+        "SELECT s / 10.0, m FROM range(1, 11) t(s), n JOIN r ON r.k = greatest(1, CAST(round(n.n * s / 10.0) AS BIGINT)) ORDER BY 1", [model, model])
+    return tuple((float(share), float(mean)) for share, mean in rows)

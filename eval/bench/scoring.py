@@ -1,0 +1,141 @@
+"""Exact scoring of all patterns over a split, against the bare forward pass over the same split.
+
+Measured: patterns run, every label's six sums by group, levels, mass by stratum, the whole foreign matrix of each layer, all
+intervals and ranks (rho_context and rho_new apart). The bar is one forward pass + 25 %. Rounds are interleaved, and the
+median of the ratios is taken.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pydoc_data.topics import topics
+
+import numpy as np
+
+from autolabel.excerpts import Excerpts
+from autolabel.neurons import QUANTILES, LayerStats
+from autolabel.protocols import TestEvidence
+from autolabel.types import Explanation, Maker, Side, Site, Unit, hash63
+
+BAR = 1.25
+NAME = "exact scoring of all patterns: time over one forward pass"
+
+
+def excerpts(tokenizer, tokens: int, context: int = 64) -> Excerpts:  # type: ignore[no-untyped-def]  # any fast tokenizer
+    """Windows of the Python language reference, `tokens` at most; each paragraph group of a topic is a document."""
+    ids, documents, starts, token_ids, first, last, texts = [], [], [], [], [], [], []
+    pieces = [part for text in topics.values() for part in _passages(text)]
+    pieces.sort(key=lambda text: hash63(text))
+    n = 0
+    for text in pieces:
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        spans = np.array(encoded["offset_mapping"], np.int64).reshape(-1, 2)
+        for s in range(0, len(spans), context):
+            here = spans[s:s + context]
+            if len(here) < 8:
+                continue
+            document = hash63(text)
+            a = int(here[0, 0])
+            ids.append(hash63(document, s))
+            documents.append(document)
+            starts.append(s)
+            token_ids.append(np.array(encoded["input_ids"][s:s + context]))
+            first.append(here[:, 0] - a)
+            last.append(here[:, 1] - a)
+            texts.append(text[a:int(here[-1, 1])])
+            n += len(here)
+        if n >= tokens:
+            break
+    return Excerpts.build(ids, documents, documents, starts, token_ids, first, last, texts)
+
+
+def _passages(text: str, size: int = 1500) -> Iterator[str]:
+    lines, length = [], 0
+    for line in text.splitlines():
+        lines.append(line)
+        length += len(line)
+        if length > size and not line.strip():
+            yield "\n".join(lines)
+            lines, length = [], 0
+    if lines:
+        yield "\n".join(lines)
+
+
+def statistics(subject, data: Excerpts) -> dict[tuple[str, Side], LayerStats]:  # type: ignore[no-untyped-def]
+    """Statistics of explain are not the matter here: those of a few batches of the split stand in."""
+    values: dict[str, list[np.ndarray]] = {s.layer: [] for s in subject.sites}
+
+    def visit(site: Site, x, span: slice) -> None:  # type: ignore[no-untyped-def]
+        values[site.layer].append(x[:, span].clamp(min=0).flatten(0, 1).float().numpy().copy())
+
+    for _, batch in zip(range(4), data.batches(32), strict=False):
+        subject.run(batch.tokens, subject.sites, visit)
+    out: dict[tuple[str, Side], LayerStats] = {}
+    for site in subject.sites:
+        a = np.concatenate(values[site.layer]).astype(np.float64)
+        tau = 0.2 * a.max(0)
+        out[site.layer, "+"] = LayerStats(
+            site, "+", len(a), a.mean(0), a.std(0), a.min(0), a.max(0), a.mean(0), a.std(0), a.max(0), (a > 0).mean(0), (a > tau).mean(0),
+            np.quantile(a, QUANTILES, axis=0).T, np.full(site.width, np.nan))
+    return out
+
+
+def labels(subject, data: Excerpts, contextual: float = 0.25, seed: int = 0) -> list[Explanation]:  # type: ignore[no-untyped-def]
+    """One label for each unit: 8 words drawn by frequency, in two strengths; a share of them looks at the words before, too."""
+    import json
+
+    from autolabel.patterns.words import WordTable
+
+    table = WordTable.build(data)
+    count = np.bincount(table.surface, minlength=len(table.surfaces))
+    folded: dict[str, int] = {}
+    for word, n in zip(table.folded, count.tolist(), strict=True):
+        folded[word] = folded.get(word, 0) + n
+    words = np.array([w for w, n in folded.items() if n >= 5])
+    share = np.array([folded[w] for w in words.tolist()], np.float64) ** 0.7
+    rng = np.random.default_rng(seed)
+    out = []
+    for site in subject.sites:
+        for u in range(site.width):
+            pick = rng.choice(words, 11, replace=False, p=share / share.sum()).tolist()
+            clauses: list[dict[str, object]] = [{"on": {"word": pick[:4]}}, {"on": {"word": pick[4:8]}, "strength": 0.5}]
+            if rng.random() < contextual:
+                clauses.append({"before": [{"word": pick[8:]}], "within": 1, "strength": 0.3})
+            out.append(Explanation(Unit(subject.name, site.layer, site.name, u), "words", json.dumps({"any": clauses}), Maker("bench")))
+    return out
+
+
+def measure(subject, tokens: int = 40_000, rounds: int = 3, contextual: float = 0.25) -> Mapping[str, Sequence[float]]:  # type: ignore[no-untyped-def]
+    """Seconds of every round: `bare`, `score`."""
+    from autolabel.scorers import score_test
+
+    data = excerpts(subject.tokenizer, tokens)
+    test = TestEvidence(subject, lambda: iter([data]), len(data), data.n_tokens, statistics(subject, data))
+    asked = labels(subject, data, contextual)
+
+    def bare() -> None:
+        for batch in data.batches(test.batch_size):
+            subject.run(batch.tokens, subject.sites, lambda site, x, span: None)
+
+    def score() -> None:
+        score_test(asked, [], test, kinds=False)
+
+    seconds: dict[str, list[float]] = {"bare": [], "score": []}
+    bare()
+    for _ in range(rounds):
+        for name, work in (("bare", bare), ("score", score)):
+            start = time.perf_counter()
+            work()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def bench(subject=None, tokens: int = 40_000, rounds: int = 3) -> list[tuple[str, float, float]]:  # type: ignore[no-untyped-def]
+    """Rows (name, ratio, bar)."""
+    if subject is None:
+        from autolabel.subjects import load_subject
+
+        subject = load_subject("demo")
+    seconds = measure(subject, tokens, rounds)
+    return [(NAME, float(np.median(np.array(seconds["score"]) / np.array(seconds["bare"]))), BAR)]

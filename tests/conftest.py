@@ -1,0 +1,29 @@
+"""What all tests share: where the real material is, and one small catalogue made by the real pipeline."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+ROOT = Path(__file__).resolve().parent.parent
+MATERIAL = Path(os.environ.get("AUTOLABEL_MATERIAL", ROOT.parent / "shared" / "material"))
+
+
+@pytest.fixture(scope="session")
+def material() -> Path:
+    """The folder of real models and corpora; the test is skipped where there is none."""
+    if not MATERIAL.is_dir():
+        pytest.skip(f"no material at {MATERIAL}: set AUTOLABEL_MATERIAL")
+    return MATERIAL
+
+
+@pytest.fixture(autouse=True)
+def _settings_of_the_test_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No AUTOLABEL_ variable of the user's reaches a test."""
+    for name in [n for n in os.environ if n.startswith("AUTOLABEL_") and n != "AUTOLABEL_MATERIAL"]:
+        monkeypatch.delenv(name)
