@@ -8,7 +8,7 @@ from typing import Any
 
 from autolabel.catalogue import Catalogue
 from autolabel.errors import UnitError
-from autolabel.pipeline.session import model_row
+from autolabel.pipeline.session import dicts, model_row
 from autolabel.types import Unit
 
 
@@ -16,7 +16,8 @@ from autolabel.types import Unit
 class Shown:
     """One excerpt with the strength of every token."""
 
-    tokens: tuple[str, ...]  # the text of each token
+    text: str  # of the excerpt
+    spans: tuple[tuple[int, int], ...]  # characters [from, to) of each token
     activations: tuple[float, ...]  # a per token
     max_activation: float
     document: int
@@ -41,37 +42,27 @@ def read_card(catalogue: Catalogue, unit: str, *, model: str = "", top: int = 8)
     name = Unit.parse(unit).model or model_row(catalogue, model).name
     address = Unit.parse(unit, name)
     where, key = "model = ? AND layer = ? AND site = ? AND neuron = ?", [address.model, address.layer, address.site, address.index]
-    neurons = _dicts(catalogue, f"SELECT * FROM neurons WHERE {where}", key)
+    neurons = dicts(catalogue, f"SELECT * FROM neurons WHERE {where}", key)
     if not neurons:
         width = catalogue.read("SELECT count(*) FROM neurons WHERE model = ? AND layer = ?", key[:2])[0][0]
         layers = catalogue.read("SELECT DISTINCT layer, layer_order FROM neurons WHERE model = ? ORDER BY layer_order", key[:1])
         there = f"layer {address.layer} has neurons 0 to {width - 1}" if width else f"{address.model} has the layers {', '.join(r[0] for r in layers) or 'none'}"
         raise UnitError(f"there is no unit {address} in {catalogue.path}: {there}")
     side = [*key, address.side]
-    labels = _dicts(catalogue, f"SELECT * FROM labels WHERE {where} AND side = ?", side)
-    candidates = _dicts(catalogue, f"SELECT * FROM candidates WHERE {where} AND side = ? ORDER BY select_score DESC NULLS LAST", side)
+    labels = dicts(catalogue, f"SELECT * FROM labels WHERE {where} AND side = ?", side)
+    candidates = dicts(catalogue, f"SELECT * FROM candidates WHERE {where} AND side = ? ORDER BY select_score DESC NULLS LAST", side)
     return Card(str(address), neurons[0], labels[0] if labels else None, _histogram(catalogue, where, side),
                 _excerpts(catalogue, where, side, top), tuple(candidates))
 
 
-def _dicts(catalogue: Catalogue, sql: str, params: list[Any]) -> list[dict[str, Any]]:
-    columns = catalogue.columns(sql, params)
-    names = list(columns)
-    return [dict(zip(names, (_plain(columns[n][i]) for n in names), strict=True)) for i in range(len(columns[names[0]]) if names else 0)]
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    return None if isinstance(value, float) and value != value else value
-
-
 def _excerpts(catalogue: Catalogue, where: str, key: list[Any], top: int) -> tuple[Shown, ...]:
     rows = catalogue.read(
-        f"SELECT e.tokens, e.activations, e.max_activation, e.document, d.corpus, d.metadata FROM exemplars e "
-        f"LEFT JOIN documents d ON d.id = e.document WHERE {where.replace('model', 'e.model', 1)} AND side = ? AND e.split = 'explain' "
-        f"AND band = 'top' ORDER BY rank LIMIT ?", [*key, top])
-    return tuple(Shown(tuple(t), tuple(a), m, d, c or "", json.loads(meta) if meta else {}) for t, a, m, d, c, meta in rows)
+        f"SELECT e.text, e.char_start, e.char_end, a.activations, a.max_activation, e.document, d.corpus, d.metadata FROM activations a "
+        f"JOIN models m ON m.name = a.model JOIN t_excerpts e ON e.corpus_id = m.corpus_id AND e.id = a.excerpt "
+        f"JOIN t_documents d ON d.corpus_id = e.corpus_id AND d.id = e.document "
+        f"WHERE {where} AND side = ? AND a.split = 'explain' AND band = 'top' ORDER BY rank LIMIT ?", [*key, top])
+    return tuple(Shown(text, tuple(zip(low, high, strict=True)), tuple(a), most, document, corpus, json.loads(meta) if meta else {})
+                 for text, low, high, a, most, document, corpus, meta in rows)
 
 
 def _histogram(catalogue: Catalogue, where: str, key: list[Any]) -> tuple[tuple[float, float, int], ...]:

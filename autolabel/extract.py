@@ -126,6 +126,7 @@ class _Flow:
     def go(self) -> None:
         """All three passes, from where they were left."""
         from autolabel.sampling.observe import Frame
+        from autolabel.sampling.shared import RECORDS
         from autolabel.sampling.work import Scratch
 
         counts = {str(split): (int(n), int(tokens)) for split, n, tokens in self.catalogue.read(
@@ -143,7 +144,7 @@ class _Flow:
             start = (where["chunk"], where["batch"]) if going else (0, 0)
             state = arrays if going and start != (0, 0) else {}
             head = next(self.catalogue.excerpts(self.corpus_id, split))
-            frame = Frame(self.context, device, Scratch(), frozenset(_smallest(head.id, RECORDS_PER_SPLIT)))
+            frame = Frame(self.context, device, Scratch(), frozenset(np.sort(head.id)[:RECORDS].tolist()))
             gathered: dict[Place, ExplainSite] | dict[Place, EvidenceSite]
             if split == "explain":
                 gathered = explain = self._explain(frame, head, state)
@@ -278,9 +279,6 @@ class _Flow:
                 yield from (part for part in _parts(chunk) if len(part))
 
 
-RECORDS_PER_SPLIT = 10  # excerpts of the `random` band
-
-
 def _parts(chunk: Excerpts) -> tuple[Excerpts, Excerpts]:
     """The 256 smallest ids of a chunk, and the others."""
     from autolabel.sampling.scout import take
@@ -288,10 +286,6 @@ def _parts(chunk: Excerpts) -> tuple[Excerpts, Excerpts]:
 
     order = np.argsort(chunk.id)
     return take(chunk, order[:HEAD]), take(chunk, order[HEAD:])
-
-
-def _smallest(ids: NDArray[np.int64], n: int) -> list[int]:
-    return [int(i) for i in np.sort(ids)[:n]]
 
 
 def _cpu() -> torch.device:

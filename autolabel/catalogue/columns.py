@@ -136,6 +136,12 @@ def _utc(value: Any) -> Any:  # datetime, numpy datetime64 or text
     return value
 
 
+def _none_where(column: Any) -> NDArray[Any]:  # a masked array of objects, whose own `filled` would write "?"
+    values: NDArray[Any] = column.data.copy()
+    values[np.ma.getmaskarray(column)] = None
+    return values
+
+
 def fetch(connection: duckdb.DuckDBPyConnection, sql: str, params: Sequence[object] = ()) -> dict[str, NDArray[Any]]:
     """Result columns as arrays. NULL is nan among floats, None among objects; integer columns with NULLs stay masked arrays."""
     out: dict[str, NDArray[Any]] = {}
@@ -146,6 +152,6 @@ def fetch(connection: duckdb.DuckDBPyConnection, sql: str, params: Sequence[obje
             elif column.dtype.kind == "f":
                 column = column.filled(np.nan)
             elif column.dtype == object:
-                column = np.where(np.ma.getmaskarray(column), None, column.data)
+                column = _none_where(column)
         out[name] = np.asarray(column) if not isinstance(column, np.ma.MaskedArray) else column
     return out

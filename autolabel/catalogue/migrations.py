@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 import duckdb
@@ -35,15 +36,47 @@ def state(path: Path, connection: duckdb.DuckDBPyConnection) -> tuple[int, bool]
                                  "AND database_name = current_database() ORDER BY column_index").fetchall()
     if "meta" not in tables or columns != [("key", "VARCHAR"), ("value", "VARCHAR")]:
         raise foreign
-    meta = dict(connection.execute("SELECT key, value FROM meta LIMIT 100").fetchall())
-    if meta.get("format") != FORMAT or not str(meta.get("schema")).isdecimal():
+    meta = dict(connection.execute("SELECT key, value[:100] FROM meta LIMIT 100").fetchall())
+    if meta.get("format") != FORMAT or not all(str(meta.get(key)).isdecimal() for key in ("schema", "commit")):
         raise foreign
     number = int(meta["schema"])
     if number > SCHEMA:
         raise CatalogueError(f"{path} needs autolabel >= {str(meta.get('needs'))[:20]}: it has schema {number}, this one knows {SCHEMA}")
     if number == SCHEMA and (missing := sorted({*TABLES, "ledger"} - tables)):
         raise CatalogueError(f"{path} is damaged: table {missing[0]} is missing")
-    return number, meta.get("views") == views_digest()
+    current = meta.get("views") == views_digest()
+    if number == SCHEMA:
+        mine, (tables_here, views_here, macros) = expected(), shape(connection)
+        wrong = [name for name, text in mine[0].items() if tables_here.get(name) != text]
+        if current:
+            wrong += [name for name, text in mine[1].items() if views_here.get(name) != text]
+        if wrong or macros:
+            what = f"macro {macros[0][:50]!r} was added" if not wrong else f"{wrong[0]!r} was changed"
+            raise CatalogueError(f"{path} is not as autolabel makes it: {what}")
+    return number, current
+
+
+Shape = tuple[dict[str, str], dict[str, str], list[str]]  # tables and views with their SQL, names of macros
+
+
+def shape(connection: duckdb.DuckDBPyConnection) -> Shape:
+    """What a file is made of. Reads DuckDB's own lists only: nothing that the file defines is run."""
+    where = "database_name = current_database() AND schema_name = 'main' AND NOT internal"
+    tables = dict(connection.execute(f"SELECT table_name, sql FROM duckdb_tables() WHERE {where}").fetchall())
+    views = dict(connection.execute(f"SELECT view_name, sql FROM duckdb_views() WHERE {where}").fetchall())
+    macros = connection.execute("SELECT function_name FROM duckdb_functions() WHERE database_name = current_database() "
+                                "AND NOT internal").fetchall()
+    return tables, views, [name for (name,) in macros]
+
+
+@lru_cache(maxsize=1)
+def expected() -> Shape:
+    """The shape of a new catalogue, as this DuckDB writes it: a changed view is code of someone else's."""
+    with duckdb.connect(":memory:") as connection:
+        for file, _ in STEPS:
+            connection.execute((SQL / file).read_text("utf-8"))
+        connection.execute((SQL / "views.sql").read_text("utf-8"))
+        return shape(connection)
 
 
 def create(connection: duckdb.DuckDBPyConnection) -> None:

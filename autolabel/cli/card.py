@@ -67,15 +67,21 @@ def _highlight(shown: Shown, most: float) -> Text:
 
     line = Text(f"{shown.max_activation:7.3f}  ")
     coloured = out().color_system is not None
-    for i, (token, a) in enumerate(zip(shown.tokens, shown.activations, strict=True)):
+    last = 0
+    for (start, end), a in zip(shown.spans, shown.activations, strict=True):
+        line.append(_plain(shown.text[last:start]))
         level = min(4, int(5 * max(a, 0.0) / most))
-        body = clean(token).replace("\n", " ")
-        if level and not coloured:
-            body = f"«{body}»"
-        line.append(body if i else body.lstrip(), style=SHADES[level])
+        body = _plain(shown.text[max(start, last):end])
+        line.append(f"«{body}»" if level and body and not coloured else body, style=SHADES[level])
+        last = max(last, end)
     about = ", ".join(f"{k}: {v}" for k, v in shown.metadata.items() if k in ("topic", "register", "language", "module", "group"))
     line.append(clean(f"   [{shown.corpus}{'; ' + about if about else ''}]"), style="dim")
     return line
+
+
+def _plain(text: str) -> str:
+    """One line, safe for a terminal."""
+    return clean(" ".join(text.split("\n")) if "\n" in text else text)
 
 
 def _interval(row: dict[str, Any], value: str, low: str, high: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from autolabel.cli.common import clean, print_rows
+from autolabel.cli.common import print_rows
 
 if TYPE_CHECKING:
     from autolabel.demo import DemoResult
@@ -31,20 +31,25 @@ def print_summary(summary: Summary, *, as_json: bool = False) -> None:
     print_rows(("verdict", "units", "best example"), summary.verdicts, title="Verdicts")
     click.echo()
     heads = [summary.headline, *([summary.control] if summary.control else [])]
-    print_rows(("", "attempted", "labelled", "confirmed", "partial", "rejected", "imprecise", "abstained", "failed", "contextual", "carries over",
-                "informative", "mean rho", "mean peak"), [_row(h) for h in heads], title="Headline: the model, and its random-weights control")
+    print_rows(("", *(head.model for head in heads)), list(zip(LINES, *(_column(h) for h in heads), strict=True)),
+               title="Headline: the model, and beside it the same pipeline on random weights" if summary.control else "Headline")
     if summary.coverage:
         curve = "  ".join(f"{share:.0%}: {mean:.2f}" for share, mean in summary.coverage)
         click.echo(f"\nCoverage against mean rho (best labels first): {curve}")
 
 
-def _row(head: Headline) -> tuple[object, ...]:
-    def share(count: int) -> str:
-        return f"{count:,} ({count / head.attempted:.0%})" if head.attempted else "0"
+LINES = ("units attempted", "labelled", "confirmed (q < .05)", "partial", "rejected", "imprecise", "unscored", "abstained", "failed",
+         "contextual", "carries over", "informative", "mean rho", "mean peak")
 
-    return (clean(head.model), head.attempted, head.labelled, share(head.confirmed), share(head.partial), share(head.rejected),
-            share(head.imprecise), share(head.abstained), share(head.failed), share(head.contextual), share(head.carries_over),
-            share(head.informative), head.mean_score, head.mean_peak)
+
+def _column(head: Headline) -> tuple[object, ...]:
+    """The values of LINES: counts with their share of the attempted units."""
+    def share(count: int) -> str:
+        return f"{count:,} ({count / head.attempted:.1%})" if head.attempted else "0"
+
+    counts = (head.labelled, head.confirmed, head.partial, head.rejected, head.imprecise, head.unscored, head.abstained, head.failed,
+              head.contextual, head.carries_over, head.informative)
+    return (f"{head.attempted:,}", *map(share, counts), head.mean_score, head.mean_peak)
 
 
 def print_demo(result: DemoResult) -> None:

@@ -35,3 +35,10 @@ def pattern(clauses: Sequence[Clause]) -> str:
 def comma(values: Sequence[str]) -> str:
     """`a, b, c`; signs that a comma would hide are quoted."""
     return ", ".join(v if any(c.isalnum() for c in v) else f"“{v}”" for v in values)
+
+
+def some(values: Sequence[str], most: int) -> str:
+    """`a, b, c`, or `a, b and 5 more`."""
+    if len(values) <= most + 1:
+        return comma(values)
+    return f"{comma(values[:most])} and {len(values) - most} more"

@@ -123,10 +123,10 @@ def _run(split: ExplainSplit, sites: Sequence[Site], n_tokens: int) -> dict[str,
 
 
 def _layer(site: Site, side: Side, stats: LayerStats, x: NDArray[np.float16], lexicon: Lexicon) -> Layer:
-    a = x.astype(np.float32)
-    if side == "-":
-        np.negative(a, out=a)
-    np.maximum(a, 0, out=a)
+    import torch
+
+    raw = torch.from_numpy(x).float()  # numpy converts half precision one number at a time
+    a: NDArray[np.float32] = (raw.neg_() if side == "-" else raw).clamp_(min=0).numpy()
     cells = indicator(lexicon.cell, len(lexicon.cell_form))
     sums = np.asarray(cells @ a)
     n, mean = lexicon.cell_count.astype(np.float32), a.mean(0, dtype=np.float64)

@@ -29,17 +29,17 @@ def english(pattern: Pattern, *, topic: str | None = None, concepts: Names | Non
     clauses = sorted(pattern.any, key=lambda c: -c.strength)  # stable: the strongest first
     strongest = clauses[0].strength if clauses else 1.0
     for most in (8, 6, 5, 4, 3, 2, 1):
-        parts = [_weakly(c, strongest, _clause(c, most, topic if c is clauses[0] else None, concepts)) for c in clauses]
+        parts = [_line(_weakly(c, strongest, _clause(c, most, topic if c is clauses[0] else None, concepts))) for c in clauses]
         text = "; ".join(dict.fromkeys(parts))
         if len(text) <= MAX_LENGTH:
             return text
-    kept: list[str] = []
-    for part in dict.fromkeys(parts):  # even the shortest form is too long: say the first clauses, and that there are more
-        if kept and len("; ".join([*kept, part])) > MAX_LENGTH - 5:
-            return "; ".join(kept) + "; ..."
-        kept.append(part)
-    text = "; ".join(kept)
-    return text if len(text) <= MAX_LENGTH + 20 else text[:MAX_LENGTH - 3].rstrip() + "..."
+    # even the shortest form is too long: say as many clauses as fit, and that there are more
+    kept, *others = [part if len(part) <= MAX_LENGTH else part[:MAX_LENGTH - 3].rstrip() + "..." for part in dict.fromkeys(parts)]
+    for part in others:
+        if len(kept) + len(part) > MAX_LENGTH - 7:
+            return kept + "; ..."
+        kept += "; " + part
+    return kept
 
 
 def _weakly(clause: Clause, strongest: float, text: str) -> str:
@@ -98,15 +98,15 @@ def _head(atom: Atom, most: int, topic: str | None, modified: bool, concepts: Na
             return quoted if modified else f"the word {quoted}"
         return f"the words {_list(atom.values, most, 'and')}" if len(atom.values) == 2 else f"words: {_list(atom.values, most)}"
     if atom.kind == "stem":
-        return f"forms of {_list([repr_quoted(v) for v in atom.values], most, 'or')}"
+        return f"forms of {_list([_quoted(v) for v in atom.values], most, 'or')}"
     if atom.kind == "token":
-        return f"{'the token' if len(atom.values) == 1 else 'tokens'} {_list([repr_quoted(v) for v in atom.values], most)}"
+        return f"{'the token' if len(atom.values) == 1 else 'tokens'} {_list([_quoted(v) for v in atom.values], most)}"
     if atom.kind == "class":
         return _CLASSES[value][1]
     if atom.kind == "concept":
         return f"words for {concepts(value) if concepts else value}"
     if atom.kind == "like":
-        return f"words like {repr_quoted(value)}"
+        return f"words like {_quoted(value)}"
     return f"text that matches /{value}/" if atom.kind == "regex" else _about(atom)
 
 
@@ -117,17 +117,17 @@ def _one(atom: Atom, most: int, concepts: Names | None) -> str:
         name = name_of(frozenset(v.casefold() for v in atom.values))
         if name:
             return f"{_article(name)} {name} ({_list(atom.values, min(most, 3))})"
-        return _list([repr_quoted(v) for v in atom.values], most, "or")
+        return _list([_quoted(v) for v in atom.values], most, "or")
     if atom.kind == "stem":
-        return f"a form of {_list([repr_quoted(v) for v in atom.values], most, 'or')}"
+        return f"a form of {_list([_quoted(v) for v in atom.values], most, 'or')}"
     if atom.kind == "token":
-        return f"the token {_list([repr_quoted(v) for v in atom.values], most, 'or')}"
+        return f"the token {_list([_quoted(v) for v in atom.values], most, 'or')}"
     if atom.kind == "class":
         return _CLASSES[value][0]
     if atom.kind == "concept":
         return f"a word for {concepts(value) if concepts else value}"
     if atom.kind == "like":
-        return f"a word like {repr_quoted(value)}"
+        return f"a word like {_quoted(value)}"
     return f"/{value}/" if atom.kind == "regex" else f"text about {value}"
 
 
@@ -139,9 +139,14 @@ def _article(name: str) -> str:
     return "an" if name[0] in "aeiou" else "a"
 
 
-def repr_quoted(value: str) -> str:
-    """In single quotes, white space shown."""
-    return "'" + value.replace("\n", "\\n").replace("\t", "\\t") + "'"
+def _quoted(value: str) -> str:
+    """In single quotes."""
+    return f"'{value}'"
+
+
+def _line(text: str) -> str:
+    """On one line: characters that cannot be seen are written as escapes."""
+    return "".join(c if c.isprintable() or c in "\u200c\u200d" else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _list(items: Sequence[str], most: int, last: str | None = None) -> str:

@@ -15,7 +15,7 @@ from autolabel.pipeline.explaining import Count
 from autolabel.pipeline.labels import read_explanations, runner
 from autolabel.pipeline.progress import Progress, silent
 from autolabel.pipeline.selection import select_units
-from autolabel.pipeline.session import ModelRow, model_row, recorded, subject_of
+from autolabel.pipeline.session import ModelRow, dicts, model_row, recorded, subject_of
 from autolabel.types import Explanation, Score, Unit, digest
 
 if TYPE_CHECKING:
@@ -135,9 +135,8 @@ def _write(catalogue: Catalogue, row: ModelRow, rows: list[dict[str, Any]], resu
     from autolabel.pipeline.scoring import score_columns
 
     mine = {_address(u) for u in units}
-    kept = catalogue.columns("SELECT * EXCLUDE (verdict, reason, p, q_value) FROM choices WHERE model = ?", [row.name])
-    names = list(kept)
-    old = [{n: _value(kept[n][i]) for n in names} for i in range(len(kept[names[0]]))]
+    old = dicts(catalogue, "SELECT * EXCLUDE (verdict, reason, p, q_value) FROM choices WHERE model = ?", [row.name])
+    names = list(rows[0])
     everything = [r for r in old if (r["layer"], r["site"], r["neuron"], r["side"]) not in mine] + rows
     judged = judge_all(everything)
     columns = {name: [r[name] for r in everything] for name in names} | {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -41,11 +41,11 @@ def explain(catalogue: Catalogue, explainer: str | Explainer = "induce", *, unit
     plugin: Explainer = build("explainers", explainer, settings) if isinstance(explainer, str) else explainer
     name, fields = (explainer if isinstance(explainer, str) else name_of(plugin, "explainers")), settings_of(plugin)
     asked = select_units(catalogue, row.name, units, seed=seed, limit=limit)
-    canonical = json.dumps(fields, sort_keys=True, default=str)
-    if redo:
+    same = _same_runs(catalogue, row.name, name, fields)
+    if redo and same:
         with catalogue.writer() as writer:
-            writer.delete("explanations", "model = ? AND explainer = ? AND settings = ?", [row.name, name, canonical])
-    before = _answered(catalogue, row.name, name, canonical)
+            writer.delete("explanations", "model = ? AND list_contains(?, run)", [row.name, same])
+    before = _answered(catalogue, row.name, same)
     todo = [unit for unit in asked if unit not in before]
     if not todo:
         return Count(len(asked), 0, len(asked), 0, 0)
@@ -59,16 +59,22 @@ def explain(catalogue: Catalogue, explainer: str | Explainer = "induce", *, unit
         order_lists(catalogue, row.name, split, keys, run)
         made = iter(plugin.explain(_exemplars(todo, split), split))
         while part := list(islice(made, COMMIT)):
-            _insert(catalogue, part, name, canonical, run)
+            _insert(catalogue, part, name, run)
             done += len(part)
             abstained += sum(e.abstained is not None for e in part)
             progress(f"explaining: {name}", done, len(todo))
     return Count(len(asked), done, len(asked) - len(todo), abstained, len(todo) - done)
 
 
-def _answered(catalogue: Catalogue, model: str, name: str, settings: str) -> set[Unit]:
-    rows = catalogue.read("SELECT layer, site, neuron, side FROM explanations WHERE model = ? AND explainer = ? AND settings = ?",
-                          [model, name, settings])
+def _same_runs(catalogue: Catalogue, model: str, name: str, fields: Mapping[str, Any]) -> list[str]:
+    """The runs of this explainer with these very settings."""
+    rows = catalogue.read("SELECT id, settings FROM runs WHERE model = ? AND command = 'explain'", [model])
+    wanted = json.loads(json.dumps({"explainer": name, "settings": dict(fields)}, default=str))
+    return [run for run, text in rows if {key: json.loads(text)[key] for key in wanted} == wanted]
+
+
+def _answered(catalogue: Catalogue, model: str, runs: list[str]) -> set[Unit]:
+    rows = catalogue.read("SELECT layer, site, neuron, side FROM explanations WHERE model = ? AND list_contains(?, run)", [model, runs])
     return {Unit(model, layer, site, neuron, side) for layer, site, neuron, side in rows}
 
 
@@ -77,10 +83,12 @@ def _exemplars(units: list[Unit], split: ExplainSplit) -> Iterator[Exemplars]:
         yield Exemplars(unit, split.stats[unit.layer, unit.side].unit(unit.index))
 
 
-def _insert(catalogue: Catalogue, explanations: list[Explanation], name: str, settings: str, run: str) -> None:
+def _insert(catalogue: Catalogue, explanations: list[Explanation], name: str, run: str) -> None:
     rows: dict[str, list[Any]] = {key: [] for key in ("id", "model", "layer", "site", "neuron", "side", "text", "pattern", "explainer",
                                                       "settings", "llm", "prompt", "abstained", "cost_usd", "run")}
-    for e in explanations:
+    for made in explanations:
+        settings = json.dumps(dict(made.maker.settings), sort_keys=True, default=str)
+        e = replace(made, maker=replace(made.maker, explainer=name, settings=json.loads(settings)))  # as it will be read back: same id
         values = (e.id, e.unit.model, e.unit.layer, e.unit.site, e.unit.index, e.unit.side, e.text, e.pattern, name, settings,
                   e.maker.llm, e.maker.prompt, e.abstained, 0.0, run)
         for column, value in zip(rows.values(), values, strict=True):

@@ -7,7 +7,7 @@ import json
 import platform
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -107,6 +107,14 @@ def subject_of(catalogue: Catalogue, model: ModelRow, *, device: str = "auto", d
                              "extract it into another file, or restore the weights")
     remember(subject)
     return subject
+
+
+def dicts(catalogue: Catalogue, sql: str, params: Sequence[object] = ()) -> list[dict[str, Any]]:
+    """Rows as dictionaries, NULL as None."""
+    with catalogue.reading() as connection:
+        cursor = connection.execute(sql, list(params))
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def versions() -> dict[str, str]:

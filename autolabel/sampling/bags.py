@@ -57,7 +57,8 @@ class BatchBags:
     @cached_property
     def n_valid(self) -> Ints:
         """[B] tokens that count."""
-        return self.valid.sum(1).astype(np.int64)
+        count: Ints = self.valid.sum(1).astype(np.int64)
+        return count
 
     @property
     def n(self) -> int:

@@ -33,10 +33,11 @@ TANH = frozenset({"tanh", "tanh_"})  # symmetric by itself; a part of GELU's app
 PRODUCT = frozenset({"mul", "mul_", "__mul__", "__rmul__", "__imul__", "multiply"})
 NEUTRAL = frozenset({  # works on each token by itself
     "add", "add_", "__add__", "__radd__", "__iadd__", "sub", "__sub__", "__rsub__", "__isub__", "neg", "__neg__",
-    "div", "div_", "true_divide", "__truediv__", "__rtruediv__", "__itruediv__", "pow", "__pow__", "__rpow__", "square", "sqrt", "rsqrt", "exp",
-    "abs", "mean", "var", "clamp", "clamp_", "clip", "clamp_min", "where", "minimum", "maximum", "dropout", "alpha_dropout", "lerp", "addcmul",
-    "masked_fill", "to", "type", "type_as", "float", "half", "bfloat16", "double", "detach", "view", "reshape", "flatten", "unflatten", "chunk", "split",
-    "__getitem__", "getitem", "unbind", "squeeze", "unsqueeze", "contiguous", "clone", "cat", "concat", "concatenate", "expand",
+    "div", "div_", "true_divide", "__truediv__", "__rtruediv__", "__itruediv__", "pow", "__pow__", "__rpow__", "square", "sqrt", "rsqrt",
+    "exp", "abs", "mean", "var", "clamp", "clamp_", "clip", "clamp_min", "where", "minimum", "maximum", "dropout", "alpha_dropout",
+    "lerp", "addcmul", "masked_fill", "to", "type", "type_as", "float", "half", "bfloat16", "double", "detach", "view", "reshape",
+    "flatten", "unflatten", "chunk", "split", "__getitem__", "getitem", "unbind", "squeeze", "unsqueeze", "contiguous", "clone", "cat",
+    "concat", "concatenate", "expand",
     "layer_norm", "rms_norm"})
 MIXING = frozenset({"softmax", "scaled_dot_product_attention", "bmm", "baddbmm", "einsum", "conv1d", "cumsum", "logsumexp"})  # fft* too
 MATMUL = frozenset({"matmul", "__matmul__"})  # mixing where both sides depend on the data

@@ -69,7 +69,7 @@ def statistics(subject, data: Excerpts) -> dict[tuple[str, Side], LayerStats]:  
     def visit(site: Site, x, span: slice) -> None:  # type: ignore[no-untyped-def]
         values[site.layer].append(x[:, span].clamp(min=0).flatten(0, 1).float().numpy().copy())
 
-    for _, batch in zip(range(4), data.batches(32), strict=False):
+    for _, batch in zip(range(2), data.batches(16), strict=False):
         subject.run(batch.tokens, subject.sites, visit)
     out: dict[tuple[str, Side], LayerStats] = {}
     for site in subject.sites:

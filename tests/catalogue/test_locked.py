@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from autolabel.catalogue import Catalogue
+from autolabel.catalogue import Catalogue, locked
 from autolabel.errors import AutolabelError, CatalogueError, QueryError
 from tests.catalogue.making import small
 
@@ -92,7 +92,6 @@ def test_rows_are_counted(catalogue: Catalogue) -> None:
 
 
 def test_keys_of_the_environment_do_not_reach_the_child(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
-    from autolabel.catalogue import locked
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     seen: dict[str, str] = {}
     popen = locked.subprocess.Popen
@@ -147,7 +146,6 @@ def test_time_and_memory_are_said(catalogue: Catalogue) -> None:
 
 
 def test_an_endless_answer_is_cut_off(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
-    from autolabel.catalogue import locked
     monkeypatch.setattr(locked, "ANSWER", 2**20)
     with pytest.raises(QueryError, match="longer than 1 MiB"):
         catalogue.sql("SELECT repeat('x', 1000) FROM range(1000000000)", timeout=30)
@@ -156,10 +154,14 @@ def test_an_endless_answer_is_cut_off(catalogue: Catalogue, monkeypatch: pytest.
 # Each is run on a copy of a good catalogue; {dir} holds secret.* files. What is planted runs when someone reads.
 READS = ["SELECT content FROM read_text('{dir}/secret.txt')", "SELECT column0 FROM read_csv('{dir}/secret.csv', header = false)", "SELECT file FROM glob('{dir}/*')",
          "SELECT content::VARCHAR FROM read_blob('{dir}/secret.txt')", "SELECT * FROM read_json_objects('{dir}/secret.json')", "SELECT * FROM '{dir}/secret.csv'",
-         "SELECT * FROM read_csv('http://127.0.0.1:9/x')"]
+         "SELECT size::VARCHAR FROM read_blob('{dir}/*')"]
+FINE = ("huge string", "control characters", "view of itself by two", "meta of many keys")  # odd data, the right shape
 VICTIMS = ("labels", "neurons", "candidates", "exemplars")
 HOSTILE: list[tuple[str, list[str]]] = [
-    *((f"view {victim} {i}", [f"DROP VIEW {victim}", f"CREATE VIEW {victim} AS {read}"]) for victim in VICTIMS for i, read in enumerate(READS)),
+    *((f"view {VICTIMS[i % 4]} {i}", [f"DROP VIEW {VICTIMS[i % 4]}", f"CREATE VIEW {VICTIMS[i % 4]} AS {read}"]) for i, read in enumerate(READS)),
+    *((f"view labels {i} of tables", ["DROP VIEW labels", f"CREATE VIEW labels AS SELECT c.*, (SELECT max(x::VARCHAR) FROM ({read}) x) AS unit FROM choices c"])
+      for i, read in enumerate(READS)),
+    *((f"macro {i}", ["CREATE MACRO peek() AS TABLE " + read, "CREATE VIEW mine AS FROM peek()"]) for i, read in enumerate(READS)),
     ("macro", ["CREATE MACRO peek() AS TABLE SELECT content FROM read_text('{dir}/secret.txt')", "DROP VIEW labels", "CREATE VIEW labels AS FROM peek()"]),
     ("macro over a builtin", ["CREATE MACRO coalesce2(a) AS (SELECT content FROM read_text('{dir}/secret.txt'))", "DROP VIEW labels",
                               "CREATE VIEW labels AS SELECT coalesce2(1) AS unit, 1 AS score"]),
@@ -176,15 +178,15 @@ HOSTILE: list[tuple[str, list[str]]] = [
     ("missing column", ["ALTER TABLE models DROP COLUMN name"]),
     ("missing table", ["DROP TABLE units"]),
     ("missing view", ["DROP VIEW labels"]),
-    ("huge string", ["INSERT INTO models (name) SELECT repeat('x', 50000000)"]),
+    ("huge string", ["INSERT INTO models (name) SELECT repeat('x', 5000000)"]),
     ("control characters", ["UPDATE models SET name = chr(27) || '[2J' || chr(0) || chr(8238)"]),
-    ("generated column", ["CREATE TABLE g (a INT, b VARCHAR GENERATED ALWAYS AS (repeat('x', a)) VIRTUAL)", "INSERT INTO g (a) VALUES (2000000000)", "DROP VIEW labels",
+    ("generated column", ["CREATE TABLE g (a INT, b VARCHAR GENERATED ALWAYS AS (repeat('x', a)) VIRTUAL)", "INSERT INTO g (a) VALUES (20000000)", "DROP VIEW labels",
                           "CREATE VIEW labels AS SELECT b AS unit, 1 AS score FROM g"]),
     ("default that reads", ["CREATE SEQUENCE s", "ALTER TABLE runs ALTER COLUMN id SET DEFAULT nextval('s')::VARCHAR"]),
     ("schema that hides", ["CREATE SCHEMA other", "CREATE VIEW other.labels AS SELECT content FROM read_text('{dir}/secret.txt')", "DROP VIEW labels",
                            "CREATE VIEW labels AS FROM other.labels"]),
     ("meta not numbers", ["UPDATE meta SET value = 'x' WHERE key = 'commit'"]),
-    ("meta a million keys", ["INSERT INTO meta SELECT 'k' || i, repeat('v', 100) FROM range(1000000) t(i)"]),
+    ("meta of many keys", ["INSERT INTO meta SELECT 'k' || i, repeat('v', 100) FROM range(100000) t(i)"]),
     ("schema negative", ["UPDATE meta SET value = '-1' WHERE key = 'schema'"]),
     ("schema in strange digits", ["UPDATE meta SET value = '²' WHERE key = 'schema'"]),
 ]
@@ -209,16 +211,15 @@ def test_a_hostile_file_reads_nothing_outside_and_breaks_nothing(catalogue: Cata
         except AutolabelError as error:
             said.append(str(error))
             assert "\n" not in str(error)
-    before = time.monotonic()
     opened: list[Catalogue] = []
     attempt(lambda: opened.append(Catalogue.open(path)))
+    assert not opened or name in FINE, "it opened"
     if opened:
-        for view in ("labels", "neurons", "models"):
-            attempt(lambda view=view: opened[0].sql(f"SELECT * FROM {view} LIMIT 3", timeout=3).rows)
         attempt(lambda: opened[0].neuron("3/0"))
+    for view in ("labels", "neurons", "models"):  # and where nobody looked at the file first
+        attempt(lambda view=view: locked.run(path, f"SELECT * FROM {view} LIMIT 3", timeout=1.5).rows)
     assert not any(SECRET in text for text in said)
     assert not any(str(folder / "secret.csv") + "'," in text for text in said)  # a listing
-    assert time.monotonic() - before < 30
 
 
 def test_there_are_forty_of_them() -> None:

@@ -225,6 +225,14 @@ def test_missing_table_and_changed_rows_are_refused(empty: Catalogue) -> None:
         Catalogue.open(empty.path)
 
 
+@pytest.mark.parametrize("change", ["ALTER TABLE runs ADD COLUMN x INT", "CREATE OR REPLACE VIEW labels AS SELECT 1 AS unit", "CREATE MACRO len(x) AS 7"])
+def test_a_changed_shape_is_refused(empty: Catalogue, change: str) -> None:
+    with duckdb.connect(str(empty.path)) as c:
+        c.execute(change)
+    with pytest.raises(CatalogueError, match="not as autolabel makes it"):
+        Catalogue.open(empty.path)
+
+
 def test_changed_views_are_written_anew(empty: Catalogue) -> None:
     with duckdb.connect(str(empty.path)) as c:
         c.execute("DROP VIEW labels")

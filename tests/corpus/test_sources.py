@@ -5,6 +5,7 @@ import json
 import sys
 import types
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_a_long_text_is_cut_into_passages_in_blocks(tmp_path: Path) -> None:
     assert len(found) > 400
     sizes = [sum(d.block == b for d in found) for b in dict.fromkeys(d.block for d in found)]
     assert set(sizes[:-1]) == {len(found) // 60} and len(sizes) >= 60
-    runs = 1 + sum(a.block != b.block for a, b in zip(found, found[1:], strict=False))
+    runs = 1 + sum(a.block != b.block for a, b in pairwise(found))
     assert runs == len(sizes), "a block is a run of neighbours"
 
 

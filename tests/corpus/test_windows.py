@@ -57,7 +57,7 @@ def check(encoder: Encoder, text: str, context: int) -> None:
     assert left < SHORTEST and (not tokens or windows)
     at = 0
     for i, w in enumerate(windows):
-        assert w.start == i * context and len(w.tokens) == context or i == len(windows) - 1
+        assert w.start == i * context and (len(w.tokens) == context or i == len(windows) - 1)
         assert len(w.tokens) == len(w.char_start) == len(w.char_end)
         pairs = offsets[w.start:w.start + context]
         low = min(a for a, _ in pairs)

@@ -17,6 +17,7 @@ from autolabel.explainers.induce import carry, search
 from autolabel.explainers.induce.contexts import contexts
 from autolabel.explainers.induce.features import features
 from autolabel.explainers.induce.groups import groups
+from autolabel.explainers.induce.naming import Names
 from autolabel.explainers.induce.wording import Wording
 from autolabel.explainers.tokens import CHANCE, SILENT
 from autolabel.hierarchy import Hierarchy
@@ -42,7 +43,8 @@ class Induce:
         lexicon = gather.lexicon_of(explain_split, list(asked))
         embedder, hierarchy = _embedder() if self.like else None, _hierarchy() if self.concepts else None
         said = features(lexicon, _vocabulary(explain_split), embedder, hierarchy)
-        material = search.Material(lexicon, listed(lexicon), said, carry.halves(lexicon, said.cells), contexts(lexicon, groups(lexicon, said)))
+        material = search.Material(lexicon, listed(lexicon), said, carry.halves(lexicon, said.cells), contexts(lexicon, groups(lexicon, said)),
+                                   Names.build(lexicon, said))
         settings = search.Settings(self.words, self.features, self.contexts, cost=self.cost)
         maker = Maker("induce", {"words": self.words, "features": self.features, "contexts": self.contexts, "cost": self.cost,
                                  "like": embedder.hash if embedder else None, "concepts": hierarchy is not None})

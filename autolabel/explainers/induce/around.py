@@ -31,11 +31,13 @@ def search(layer: Layer, where: Contexts) -> list[Around]:
     left = residual(layer, where)
     n = max(int(where.eligible.sum()), 1)
     std = np.sqrt(np.einsum("tu,tu->u", left, left) / n)
-    std = np.where(std > 0, std, np.inf).astype(np.float32)
+    alive = std > 1e-6 * layer.std.max(initial=0)  # below, only rounding is left
+    std = np.where(alive, std, 1).astype(np.float32)
+    left[:, ~alive] = 0
     by_excerpt = np.asarray(where.excerpts @ left)
     # within an excerpt residuals move together: a word that marks whole excerpts is judged by excerpts
     lump = np.sqrt(np.mean(by_excerpt ** 2, 0))
-    lump = np.where(lump > 0, lump, np.inf).astype(np.float32)
+    lump = np.where(lump > 0, lump, 1).astype(np.float32)
     out = []
     for family in FAMILIES:
         if family == "excerpt":
@@ -70,7 +72,8 @@ def _best(family: str, sums: NDArray[np.float32], error: NDArray[np.float32], sp
     words[:, :len(pick)] = np.where(kept, pick, -1).T
     which = np.full(n_units, -1, np.int64)
     if len(group):
-        tall = np.where((group / group_error > BAR) & (group_spread[:, None] >= 20), (group - group_error) / np.sqrt(np.maximum(group_spread, 1e-9))[:, None] / unit, 0)
+        fine = (group > BAR * group_error) & (group_spread[:, None] >= 20)
+        tall = np.where(fine, (group - group_error) / np.sqrt(np.maximum(group_spread, 1e-9))[:, None] / unit, 0)
         top_group = tall.argmax(0)
         tall = tall[top_group, np.arange(n_units)]
         # a group with a name reads better than a list: it wins unless the list is clearly ahead

@@ -11,28 +11,13 @@ from autolabel.explainers.induce.features import Features
 from autolabel.explainers.lexicon import Lexicon
 from autolabel.patterns.classes import holds
 from autolabel.patterns.syntax import Atom
+from autolabel.patterns.wordclasses import FUNCTION_CLASSES
 
 MIN_COUNT = 20  # occurrences of a group's words in all
 MAX_CONCEPTS = 150  # the most common ones
 MAX_WORDS = 12  # of a function-word group that a pattern lists: the most common ones in the corpus
-FUNCTION_WORDS: Mapping[str, tuple[str, ...]] = {
-    "a personal pronoun": ("i", "you", "he", "she", "it", "we", "they", "me", "him", "her", "us", "them"),
+SIGNS: Mapping[str, tuple[str, ...]] = {
     "a subject pronoun": ("i", "you", "he", "she", "we", "they"),
-    "a possessive": ("my", "your", "his", "her", "its", "our", "their"),
-    "an article": ("the", "a", "an"),
-    "a demonstrative": ("this", "that", "these", "those"),
-    "a quantifier": ("all", "some", "any", "no", "every", "each", "many", "much", "few", "several", "most", "more"),
-    "a preposition": ("of", "in", "to", "for", "with", "on", "at", "from", "by", "about", "into", "through"),
-    "a preposition of place": ("in", "on", "at", "under", "over", "behind", "near", "beside", "between", "above", "below", "across"),
-    "a form of “be”": ("is", "are", "was", "were", "be", "been", "being", "am"),
-    "a form of “have”": ("have", "has", "had", "having"),
-    "a form of “do”": ("do", "does", "did", "done", "doing"),
-    "a modal verb": ("can", "could", "will", "would", "shall", "should", "may", "might", "must"),
-    "a conjunction": ("and", "or", "but", "nor", "yet", "so"),
-    "a subordinating conjunction": ("because", "if", "although", "though", "while", "when", "unless", "since", "until", "whether", "that"),
-    "a question word": ("who", "what", "which", "when", "where", "why", "how", "whose"),
-    "a negation": ("not", "no", "never", "nothing", "nor", "none", "neither", "cannot"),
-    "a number word": ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "hundred", "thousand"),
     "a comma or semicolon": (",", ";", ":"),
     "the end of a sentence": (".", "!", "?"),
     "a bracket": ("(", ")", "[", "]"),
@@ -50,7 +35,8 @@ def groups(lexicon: Lexicon, features: Features) -> tuple[Group, ...]:
 def _all(lexicon: Lexicon, features: Features) -> Iterator[Group]:
     folded = [lexicon.words[w] for w in lexicon.form_word]
     place = {word: w for w, word in enumerate(lexicon.words)}
-    for text, words in FUNCTION_WORDS.items():
+    named = {_article(name): sorted(words) for name, words in FUNCTION_CLASSES.items()}
+    for text, words in (named | {text: list(signs) for text, signs in SIGNS.items()}).items():
         common = sorted((w for w in words if w in place), key=lambda w: (-int(lexicon.word_count[place[w]]), w))[:MAX_WORDS]
         if len(common) >= 2:
             inside = set(common)
@@ -61,6 +47,10 @@ def _all(lexicon: Lexicon, features: Features) -> Iterator[Group]:
     for row, feature in concepts:
         forms = np.unique(lexicon.cell_form[features.cells[row].indices])
         yield Group(feature.atom, feature.text.replace("words for", "a word for"), forms.astype(np.int64))
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _count(lexicon: Lexicon, group: Group) -> int:

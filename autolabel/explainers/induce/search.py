@@ -13,6 +13,7 @@ from autolabel.explainers.induce import carry, compose
 from autolabel.explainers.induce.around import Around, rows_of, search
 from autolabel.explainers.induce.contexts import Contexts
 from autolabel.explainers.induce.features import Features
+from autolabel.explainers.induce.naming import Names
 from autolabel.explainers.lexicon import Lexicon
 from autolabel.explainers.objective import objective
 
@@ -43,6 +44,7 @@ class Material:
     features: Features
     halves: carry.Halves
     contexts: Contexts
+    names: Names
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,261 @@
+"""Extraction against the bare forward pass: steady state, everything, end to end, and memory.
+
+Ratios are taken in one process: bare and measured passes of the same batch stand side by side, their order turns from batch to batch, and
+the median of the ratios counts. Rounds in which another process used the cores (CPU time far below wall time) are dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+    from autolabel.protocols import Subject
+    from autolabel.types import Site
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number to hold."""
+
+    name: str
+    ratio: float  # nan where every round was disturbed
+    bar: float
+    note: str = ""  # how many rounds counted, what was measured
+
+
+def steady(subject: Subject, windows: Ints, *, batch_size: int = 32, warm: int = 30, rounds: int = 30, quiet: float = 0.9) -> list[Row]:
+    """Time per batch over the bare pass, after `warm` batches. windows [n, T] content ids, n >= batch_size * (warm + rounds).
+
+    quiet: the share of wall time x threads that CPU time must reach for a round to count; 0 counts all and takes CPU time instead.
+    """
+    need = batch_size * (warm + rounds)
+    if len(windows) < need:
+        raise ValueError(f"{need} windows are needed, {len(windows)} were given")
+    order = np.random.default_rng(0).permutation(need)
+    batches = [windows[order[i:i + batch_size]] for i in range(0, need, batch_size)]
+    last = subject.sites[-1:]
+    bare: Callable[[Ints, Ints], None] = lambda ids, tokens: subject.run(tokens, last, lambda site, x, span: None)
+    rows = []
+    for name, bar, measured in _measured(subject, windows, batch_size):
+        ids = np.arange(need, dtype=np.int64).reshape(-1, batch_size)
+        for i in range(warm):
+            measured(ids[i], batches[i])
+        ratios = []
+        for i in range(warm, warm + rounds):
+            took = {}
+            for which in ((bare, measured) if i % 2 else (measured, bare)):
+                took[which] = _clock(which, ids[i], batches[i])
+            share = min(cpu / wall for wall, cpu in took.values())
+            if quiet and share < quiet * _threads():
+                continue
+            ratios.append(took[measured][0 if quiet else 1] / took[bare][0 if quiet else 1])
+        note = f"{len(ratios)} of {rounds} rounds, {'wall' if quiet else 'CPU'} time, batches of {batch_size} x {windows.shape[1]}"
+        rows.append(Row(name, statistics.median(ratios) if ratios else float("nan"), bar, note))
+    return rows
+
+
+def _measured(subject: Subject, windows: Ints, batch_size: int) -> list[tuple[str, float, Callable[[Ints, Ints], None]]]:
+    """What is compared with the bare pass: (name, bar, run one batch of ids and tokens)."""
+    import torch
+
+    from autolabel.sampling.bags import Bags
+    from autolabel.sampling.moments import Moments
+    from autolabel.sampling.observe import EvidenceSite, ExplainSite, Frame, Records
+    from autolabel.sampling.priority import uniform
+    from autolabel.sampling.shared import Places, Spool
+    from autolabel.sampling.typesums import TypeTable
+    from autolabel.sampling.work import Scratch, Sides, Work
+
+    device = getattr(subject, "device", torch.device("cpu"))
+    special = np.array(sorted(getattr(subject, "special_ids", ())), np.int64)
+    frame = Frame(windows.shape[1], device, Scratch(), frozenset())
+    units = sum(site.width * len(site.sides) for site in subject.sites)
+    found, counts = np.unique(windows[~np.isin(windows, special)], return_counts=True)
+    table = TypeTable.choose(found, counts, len(found), units * 4)
+
+    class Lean:
+        """Top-20 with activations, exact n, mean, std, min, max, firing count."""
+
+        def __init__(self, site: Site) -> None:
+            self.records = {side: Records(site, side, frame) for side in site.sides}
+            self.moments = Moments(site.width, device)
+            self.low, self.high = torch.full((site.width,), torch.inf, device=device), torch.full((site.width,), -torch.inf, device=device)
+            self.fired = torch.zeros(site.width, dtype=torch.float64, device=device)
+
+        def visit(self, x: torch.Tensor, span: slice, work: Work) -> None:
+            bags = work.bags(x, span)
+            s = Sides(x, span, bags)
+            peak, negative = s.peak(1), s.peak(-1)
+            torch.maximum(self.high, peak.amax(0), out=self.high)
+            torch.minimum(self.low, -negative.amax(0), out=self.low)
+            flat = x.view(-1, x.shape[-1])
+            z = frame.scratch.like(flat)
+            window: Bags = bags.windows
+            self.fired += window.sum(torch.gt(flat, 0, out=z)).sum(0)
+            self.moments.add(flat, z, window, bags.n)
+            for side, records in self.records.items():
+                records.add(s, work, peak if side == "+" else negative)
+
+    lean = {site: Lean(site) for site in subject.sites}
+    folder = Path(tempfile.mkdtemp(prefix="autolabel-bench-"))
+    ones = {site: torch.ones(site.width, device=device) for site in subject.sites}
+    spools = {site: Spool(folder / f"{i}.spool", Places({}, 0), site.width, fresh=True) for i, site in enumerate(subject.sites)}
+    explain = {site: ExplainSite(site, frame, table, {side: ones[site] for side in site.sides}, spools[site]) for site in subject.sites}
+    evidence = {site: EvidenceSite(site, frame, {side: np.zeros(site.width) for side in site.sides}, 0) for site in subject.sites}
+
+    def runner(gathered: dict[Site, Lean] | dict[Site, ExplainSite] | dict[Site, EvidenceSite]) -> Callable[[Ints, Ints], None]:
+        def run(ids: Ints, tokens: Ints) -> None:
+            hashed = (uniform(7, ids) * 2.0**62).astype(np.int64)
+            work = Work(hashed, tokens, special, uniform(0, hashed), table)
+            subject.run(tokens, subject.sites, lambda site, x, span: gathered[site].visit(x, span, work))
+        return run
+
+    explain_run, evidence_run, turn = runner(explain), runner(evidence), [0]
+
+    def both(ids: Ints, tokens: Ints) -> None:
+        turn[0] += 1
+        (explain_run if turn[0] // 2 % 2 else evidence_run)(ids, tokens)
+    return [("extraction, top-20 and statistics / bare pass", 1.10, runner(lean)),
+            ("extraction, everything on explain / bare pass", 1.20, explain_run),
+            ("extraction, everything on select and test / bare pass", 1.20, evidence_run),
+            ("extraction, everything, half of it explain / bare pass", 1.20, both)]
+
+
+def end_to_end(specs: Sequence[str], *, tokens: int = 500_000, subject: str = "demo", batch_size: int = 32,
+               folder: str | None = None) -> Row:
+    """From text to a committed catalogue, over the bare pass of the same excerpts; loading the model is not counted."""
+    from autolabel.catalogue import Catalogue
+    from autolabel.extract import extract
+    from autolabel.ingest import ingest
+    from autolabel.subjects import load_subject
+    from autolabel.types import SPLITS
+
+    model = load_subject(subject)
+    with tempfile.TemporaryDirectory(dir=folder) as where:
+        catalogue = Catalogue.open(Path(where) / "bench.duckdb", create=True)
+        model.run(np.full((2, 8), 1000, np.int64), model.sites, lambda site, x, span: None)
+        began = time.perf_counter()
+        corpus_id = ingest(catalogue, list(specs), model.tokenizer, model.tokenizer_hash, 64, max_tokens=tokens, run="bench")
+        read = time.perf_counter()
+        extract(catalogue, model, corpus_id, run="bench", batch_size=batch_size)
+        whole, reading = time.perf_counter() - began, read - began
+        bare, seen = 0.0, 0
+        for split in SPLITS:
+            for chunk in catalogue.excerpts(corpus_id, split):
+                for batch in chunk.batches(batch_size):
+                    start = time.perf_counter()
+                    model.run(batch.tokens, model.sites[-1:], lambda site, x, span: None)
+                    bare += time.perf_counter() - start
+                    seen += batch.tokens.size
+    return Row("extraction, end to end / bare pass", whole / bare, 1.25,
+               f"{seen:,} tokens, {whole:.0f} s, of which reading text {reading:.0f} s")
+
+
+def memory(specs: Sequence[str], *, tokens: int = 50_000, times: int = 10, subject: str = "demo") -> Row:
+    """Peak memory of a process that extracts `times` as many tokens (distinct documents), over that of one that extracts `tokens`."""
+    peaks = []
+    for n in (tokens, tokens * times):
+        with tempfile.TemporaryDirectory() as where:
+            command = [sys.executable, "-m", "eval.bench.extraction", "peak", json.dumps([list(specs), n, subject, where])]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            peaks.append(float(done.stdout.strip().splitlines()[-1]))
+    return Row(f"peak memory of extraction, {times}x tokens / 1x", peaks[1] / peaks[0], 1.05,
+               f"{tokens:,} tokens: {peaks[0]:.0f} MB, {tokens * times:,}: {peaks[1]:.0f} MB")
+
+
+def _peak(specs: list[str], tokens: int, subject: str, where: str) -> None:
+    """Extract, and print the largest resident size of this process in MB."""
+    import resource
+
+    from autolabel.catalogue import Catalogue
+    from autolabel.extract import extract
+    from autolabel.ingest import ingest
+    from autolabel.subjects import load_subject
+
+    model = load_subject(subject)
+    catalogue = Catalogue.open(Path(where) / "bench.duckdb", create=True)
+    corpus_id = ingest(catalogue, specs, model.tokenizer, model.tokenizer_hash, 64, max_tokens=tokens, run="bench")
+    extract(catalogue, model, corpus_id, run="bench")
+    scale = 1 if sys.platform == "darwin" else 1024
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6)
+
+
+def _clock(work: Callable[[Ints, Ints], None], ids: Ints, tokens: Ints) -> tuple[float, float]:
+    """Wall and CPU seconds."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work(ids, tokens)
+    _wait()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def _wait() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def python_windows(subject: str, n: int, context: int = 64) -> tuple[Subject, Ints]:
+    """A subject and n full windows of the interpreter's own documentation."""
+    from autolabel.catalogue import Catalogue
+    from autolabel.ingest import ingest
+    from autolabel.subjects import load_subject
+    from autolabel.types import SPLITS
+
+    model = load_subject(subject)
+    with tempfile.TemporaryDirectory() as where:
+        catalogue = Catalogue.open(Path(where) / "bench.duckdb", create=True)
+        corpus_id = ingest(catalogue, ["python"], model.tokenizer, model.tokenizer_hash, context, max_tokens=n * context * 3 // 2,
+                           run="bench")
+        full = [batch.tokens for split in SPLITS for chunk in catalogue.excerpts(corpus_id, split) for batch in chunk.batches(256)
+                if batch.tokens.shape[1] == context]
+    return model, np.concatenate(full)[:n]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """`steady [warm rounds quiet threads]`, `whole [tokens]`, `memory [tokens]`: print a table."""
+    import torch
+
+    what = arguments[0] if arguments else "steady"
+    if what == "peak":
+        specs, tokens, subject, where = json.loads(arguments[1])
+        _peak(specs, tokens, subject, where)
+        return
+    if what == "steady":
+        defaults = ["30", "30", "0.9", str(torch.get_num_threads())]
+        warm, rounds, quiet, threads = (float(a) for a in [*arguments[1:5], *defaults[len(arguments) - 1:]][:4])
+        torch.set_num_threads(int(threads))
+        model, windows = python_windows("demo", 32 * int(warm + rounds))
+        rows = steady(model, windows, warm=int(warm), rounds=int(rounds), quiet=quiet)
+    elif what == "whole":
+        rows = [end_to_end(["python"], tokens=int(arguments[1]) if len(arguments) > 1 else 500_000)]
+    else:
+        rows = [memory(["python"], tokens=int(arguments[1]) if len(arguments) > 1 else 50_000)]
+    for row in rows:
+        print(f"{row.name:60s} {row.ratio:6.3f}  <= {row.bar:.2f}  {row.note}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

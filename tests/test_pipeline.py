@@ -1,0 +1,128 @@
+"""The verbs, end to end on the real model: what they leave in the catalogue, and that nothing is done twice."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import autolabel as al
+from autolabel.errors import CatalogueError, PatternError, SettingsError, UnitError
+from autolabel.pipeline.selection import select_units
+
+LABELS = ("unit model layer site neuron side label pattern explainer llm simulator score ci_low ci_high peak peak_low peak_high n p_foreign p_size p "
+          "q_value baseline peak_baseline ceiling rho_context rho_context_low rho_context_high contextual rho_new rho_new_low rho_new_high "
+          "carries_over informative rank mass_recall verdict reason test_looks cost_usd").split()
+
+
+@pytest.fixture
+def catalogue(small: Path, tmp_path: Path) -> al.Catalogue:
+    """A copy that may be written to."""
+    shutil.copy(small, tmp_path / "copy.duckdb")
+    return al.open_catalogue(tmp_path / "copy.duckdb")
+
+
+def test_every_unit_is_attempted_once_and_has_a_verdict(small: Path) -> None:
+    catalogue = al.open_catalogue(small)
+    assert catalogue.read("SELECT count(*), count(DISTINCT unit), count(verdict), count(reason) FROM labels") == [(1536, 1536, 1536, 1536)]
+    assert [r[0] for r in catalogue.read("DESCRIBE labels")] == LABELS
+    bad = catalogue.read("SELECT count(*) FROM labels WHERE NOT (coalesce(ci_low <= score AND score <= ci_high, true) AND p = greatest(p_foreign, p_size) "
+                         "AND q_value >= p - 1e-12 AND coalesce(rank, 1) BETWEEN 1 AND 1536 AND (verdict = 'confirmed') = (q_value < .05 AND verdict = 'confirmed'))")
+    assert bad == [(0,)]
+    assert catalogue.read("SELECT count(*) FROM labels WHERE verdict = 'confirmed' AND (q_value >= .05 OR score IS NULL)") == [(0,)]
+    assert catalogue.read("SELECT count(*) FROM labels WHERE (label IS NULL) <> (verdict IN ('abstained', 'failed'))") == [(0,)]
+    assert catalogue.read("SELECT count(*) > 100 FROM labels WHERE verdict = 'confirmed'") == [(True,)]
+
+
+def test_the_control_stands_in_the_leaderboard_alone(small: Path) -> None:
+    catalogue = al.open_catalogue(small)
+    assert catalogue.read("SELECT DISTINCT model FROM labels UNION SELECT DISTINCT model FROM neurons UNION SELECT DISTINCT model FROM exemplars "
+                          "UNION SELECT DISTINCT model FROM candidates") == [("minilm",)]
+    assert {r for r in catalogue.read("SELECT model, control, units_attempted FROM leaderboard WHERE explainer = 'induce'")} == {
+        ("minilm", False, 1536), ("minilm~shuffled", True, 256)}
+
+
+def test_the_chosen_label_is_the_best_on_select_and_never_the_null(small: Path) -> None:
+    catalogue = al.open_catalogue(small)
+    rows = catalogue.read("SELECT count(*) FROM candidates c JOIN labels l USING (unit) WHERE c.explainer <> 'constant' AND NOT c.abstained AND "
+                          "sqrt(greatest(c.select_score, 0) * greatest(c.select_peak, 0)) > 1e-9 + (SELECT sqrt(greatest(b.select_score, 0) * "
+                          "greatest(b.select_peak, 0)) FROM candidates b WHERE b.unit = c.unit AND b.chosen)")
+    assert rows == [(0,)]
+    assert catalogue.read("SELECT count(*) FROM labels WHERE explainer = 'constant' AND label IS NOT NULL") == [(0,)]
+
+
+def test_a_second_run_does_nothing(catalogue: al.Catalogue) -> None:
+    before = catalogue.read("SELECT * FROM labels ORDER BY unit")
+    count = al.explain(catalogue, "induce", model="minilm")
+    assert (count.asked, count.done, count.before) == (1536, 0, 1536)
+    assert al.score(catalogue, model="minilm").done == 0
+    assert al.choose(catalogue, model="minilm").done == 0
+    assert catalogue.read("SELECT * FROM labels ORDER BY unit") == before
+
+
+def test_a_new_candidate_is_looked_at_and_the_look_is_counted(catalogue: al.Catalogue) -> None:
+    al.explain(catalogue, "tokens", units="4/0-9", settings={"words": "2"})
+    with pytest.raises(SettingsError, match="run `autolabel score`"):
+        al.choose(catalogue)
+    al.score(catalogue)
+    count = al.choose(catalogue)
+    assert (count.done, count.before) == (10, 1526)
+    assert catalogue.read("SELECT test_looks, count(*) FROM labels GROUP BY 1 ORDER BY 1") == [(1, 1526), (2, 10)]
+
+
+def test_a_label_of_your_own_is_scored_like_any_other(catalogue: al.Catalogue) -> None:
+    unit, pattern, score, peak = catalogue.read("SELECT unit, pattern, score, peak FROM labels WHERE verdict = 'confirmed' ORDER BY score DESC LIMIT 1")[0]
+    mine = al.score_label(catalogue, unit, "what the program said", pattern)
+    assert mine["score"] == pytest.approx(score, abs=1e-9) and mine["peak"] == pytest.approx(peak, abs=1e-9)
+    assert catalogue.read("SELECT label FROM candidates WHERE explainer = 'human'") == [("what the program said",)]
+    assert al.score_label(catalogue, unit, "only a sentence")["reason"].startswith("no simulator reads sentences yet")
+    with pytest.raises(PatternError, match="column"):
+        al.score_label(catalogue, unit, "broken", '{"any": [{"onn": {"word": ["x"]}}]}')
+
+
+@pytest.mark.parametrize(("selection", "count"), [
+    ("4/7", 1), ("4", 1536), ("4-4", 1536), ("4/100-199", 100), ("4/1,4/3-4", 3), ("sample:12", 12), ("minilm/4-mlp/5", 1), ("L4N5", 1),
+    ("sql:SELECT unit FROM labels ORDER BY score DESC NULLS LAST LIMIT 4", 4),
+])
+def test_selections(small: Path, selection: str, count: int) -> None:
+    catalogue = al.open_catalogue(small)
+    units = select_units(catalogue, "minilm", selection)
+    assert len(units) == count and units == select_units(catalogue, "minilm", selection)
+
+
+@pytest.mark.parametrize(("selection", "message"), [
+    ("9/1", "no layer 9: it has 4"), ("4/1536", "it has 0 to 1535"), ("4/1000-2000", "it has 0 to 1535"), ("4/-3", "negative side"),
+    ("4/x", "cannot read"), ("sample:0", "cannot read 'sample:0'"), ("nonsense", "cannot read"), ("sql:SELECT 'minilm/4-mlp/9999'", "there is no unit"),
+])
+def test_what_does_not_exist_says_what_does(small: Path, selection: str, message: str) -> None:
+    with pytest.raises(UnitError, match=message):
+        select_units(al.open_catalogue(small), "minilm", selection)
+
+
+def test_another_model_or_corpus_under_the_same_name_is_refused(catalogue: al.Catalogue) -> None:
+    with pytest.raises(CatalogueError, match="already holds minilm with other corpus"):
+        al.extract("demo", corpus="demo", db=catalogue.path, layers="4", max_tokens=9_000)
+    with pytest.raises(CatalogueError, match="holds no model 'nosuch'"):
+        al.explain(catalogue, model="nosuch")
+
+
+def test_changed_weights_are_noticed(catalogue: al.Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    from autolabel.pipeline import session
+
+    with catalogue.writer() as writer:
+        writer.write(lambda connection: connection.execute("UPDATE models SET hash = 'other' WHERE name = 'minilm'"))
+    monkeypatch.setattr(session, "_LOADED", {})
+    with pytest.raises(CatalogueError, match="has changed since minilm was extracted"):
+        al.explain(catalogue, "tokens", settings={"words": "3"}, model="minilm")
+
+
+def test_a_run_file_says_what_is_wrong(tmp_path: Path) -> None:
+    for text, message in (("[extractt]\n", "unknown section"), ("[extract]\ncorpsu = 'x'\n", "unknown key 'corpsu'"), ("x = 1\n", "unknown section"),
+                          ("[extract\n", "not valid TOML")):
+        file = tmp_path / "plan.toml"
+        file.write_text(text)
+        with pytest.raises(SettingsError, match=message):
+            al.run(file)
+    with pytest.raises(SettingsError, match="does not exist"):
+        al.run(tmp_path / "missing.toml")
