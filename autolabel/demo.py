@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autolabel.errors import SetupError
-from autolabel.pipeline.choosing import choose
-from autolabel.pipeline.explaining import explain
 from autolabel.pipeline.extracting import extract
 from autolabel.pipeline.progress import Progress, silent
-from autolabel.pipeline.scoring import score
+from autolabel.pipeline.runfile import label
 from autolabel.summary import Summary, summarise
 
-EXPLAINERS = ("induce", "ngram", "tokens")
 QUICK_LAYERS = ("1", "4")  # an early and a late one
 QUERIES = (
     "SELECT unit, label, score, ci_low FROM labels WHERE verdict = 'confirmed' ORDER BY score DESC LIMIT 10",
@@ -55,10 +52,7 @@ def run(out: str | Path = "autolabel-demo", *, quick: bool = False, seed: int = 
     for control in (None, "shuffled"):
         catalogue = extract("demo", corpus="demo", db=db, layers=layers, control=control, seed=seed, threads=threads, progress=progress)
         model = "minilm" if control is None else f"minilm~{control}"
-        for explainer in EXPLAINERS:
-            explain(catalogue, explainer, model=model, seed=seed, threads=threads, progress=progress)
-        score(catalogue, model=model, seed=seed, threads=threads, progress=progress)
-        choose(catalogue, model=model, seed=seed, threads=threads, progress=progress)
+        label(catalogue, model=model, seed=seed, threads=threads, progress=progress)
     summary = summarise(catalogue)
     example = catalogue.read("SELECT unit FROM labels WHERE verdict = 'confirmed' AND contextual ORDER BY score DESC, unit LIMIT 1")
     return DemoResult(str(db), summary, QUERIES, example[0][0] if example else "minilm/1-mlp/0", PROBE, time.monotonic() - began,

@@ -7,7 +7,7 @@ object in Python, name `my_pkg.mod:Class` on the command line, publish an entry 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from autolabel.types import (
@@ -75,6 +75,7 @@ class ExplainSplit(SplitView):
 
     split: ClassVar[Split] = "explain"
     type_means: Callable[[str, Side], TypeMeans] | None = None  # (layer, side) -> tables
+    memo: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)  # what several explainers' passes have in common
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autolabel.catalogue import Catalogue
-from autolabel.pipeline.session import model_row, models
+from autolabel.pipeline.session import dicts, model_row, models
 
 SHARES = ("confirmed", "contextual", "carries_over", "informative")
 
@@ -70,13 +70,12 @@ def summarise(catalogue: Catalogue, *, model: str = "", best_per_layer: int = 3)
         "SELECT layer, count(*), count(label), count(*) FILTER (verdict = 'confirmed'), count(*) FILTER (contextual), "
         "count(*) FILTER (carries_over), avg(score), avg(peak), avg(baseline), avg(ceiling) FROM labels WHERE model = ? "
         "GROUP BY layer ORDER BY length(layer), layer", [name])
-    board = catalogue.columns("SELECT * FROM leaderboard ORDER BY ALL")
-    rows = tuple(zip(*(column.tolist() for column in board.values()), strict=True))
+    board = dicts(catalogue, "SELECT * FROM leaderboard ORDER BY control, mean_score DESC NULLS LAST, explainer")
     verdicts = catalogue.read(
         "SELECT verdict, count(*), arg_max(unit || ': ' || coalesce(label, '') || ' (' || coalesce(reason, '') || ')', coalesce(score, 0)) "
         "FROM labels WHERE model = ? GROUP BY verdict ORDER BY count(*) DESC", [name])
     return Summary(str(catalogue.path), _headline(catalogue, name), _headline(catalogue, controls[0]) if controls else None, tuple(best),
-                   tuple(layers), (tuple(board), rows), _coverage(catalogue, name), tuple(verdicts))
+                   tuple(layers), (tuple(board[0]) if board else (), tuple(tuple(row.values()) for row in board)), _coverage(catalogue, name), tuple(verdicts))
 
 
 def _headline(catalogue: Catalogue, model: str) -> Headline:

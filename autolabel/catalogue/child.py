@@ -113,7 +113,7 @@ def main() -> None:
 
 def _export(connection: Any, query: str, wanted: dict[str, str]) -> None:  # a DuckDB connection; untyped, as the module is loaded late
     """COPY the answer to the one file that this connection may touch."""
-    query = query.strip().rstrip(";")
+    query = _unended(query)
     described = connection.execute(f"SELECT * FROM ({query}\n) AS q LIMIT 0").description
     select = "*"
     if wanted["format"] == "csv":
@@ -126,6 +126,16 @@ def _export(connection: Any, query: str, wanted: dict[str, str]) -> None:  # a D
     _say({"columns": ["rows"], "types": ["BIGINT"]})
     _say({"rows": [[row[0]]]})
     _say({"end": True, "more": False})
+
+
+def _unended(query: str) -> str:
+    """The one statement without its semicolon and what follows it."""
+    import duckdb
+    data = query.encode("utf-8", "surrogatepass")
+    for start, kind in duckdb.tokenize(query):
+        if kind == duckdb.token_type.operator and data[start:start + 1] == b";":
+            return data[:start].decode("utf-8", "surrogatepass")
+    return query
 
 
 def _cell(i: int, name: str, kind: str) -> str:

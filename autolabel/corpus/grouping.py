@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from autolabel.catalogue.writer import Writer
 
 PAIRS = 1024  # verified at a time
-AT_ONCE = 100_000  # documents up to which all bands are grouped in one query; a larger corpus takes one query a band
+AT_ONCE = 10_000  # documents up to which all bands are grouped in one query; a larger corpus takes one query a band
 # A condition on excerpts: in test, with tokens that an excerpt of explain or select has too. Takes the corpus id twice.
 BOILERPLATE = ("corpus_id = ? AND split = 'test' AND hash(token_ids) IN "
                "(SELECT hash(token_ids) FROM t_excerpts WHERE corpus_id = ? AND split <> 'test')")
@@ -58,8 +58,12 @@ def near_duplicates(catalogue: Catalogue, corpus_id: str) -> near.Groups:
     n = catalogue.read("SELECT n_documents FROM corpora WHERE id = ?", [corpus_id])[0][0]
     step = near.BANDS if n <= AT_ONCE else 1
     for band in range(0, near.BANDS, step):
-        rows = catalogue.read("SELECT list(document ORDER BY document) FROM bands WHERE corpus_id = ? AND band >= ? AND band < ? "
-                              "GROUP BY band, hash HAVING count(*) > 1 ORDER BY band, min(document)", [corpus_id, band, band + step])
+        these = [corpus_id, band, band + step]
+        # Lists only of what is shared: a list for each of millions of lonely hashes would not fit into memory.
+        rows = catalogue.read("WITH these AS (SELECT * FROM bands WHERE corpus_id = ? AND band >= ? AND band < ?), "
+                              "shared AS (SELECT band, hash FROM these GROUP BY band, hash HAVING count(*) > 1) "
+                              "SELECT list(document ORDER BY document) FROM these SEMI JOIN shared USING (band, hash) "
+                              "GROUP BY band, hash ORDER BY band, min(document)", these)
         candidates = (pair for (ids,) in rows for pair in near.pairs(ids))
         while some := list(islice((p for p in candidates if p not in refuted and linked.root(p[0]) != linked.root(p[1])), PAIRS)):
             if len(refuted) > 1_000_000:

@@ -20,7 +20,7 @@ ROWS = PERMUTATIONS // BANDS
 SHINGLE = 3  # words: short enough that one changed word in forty leaves a pair above the threshold
 THRESHOLD = 0.8  # Jaccard similarity from which two documents are near-duplicates
 ALL_PAIRS = 24  # documents that share a band: up to this many, each pair is looked at
-VOCABULARY = 200_000  # words whose hashes are kept at hand
+VOCABULARY = 50_000  # words whose hashes are kept at hand
 
 Hashes = NDArray[np.uint64]
 

@@ -47,7 +47,8 @@ class Layer:
         return self.site.layer, self.side
 
 
-def indicator(rows: NDArray[np.int64], n_rows: int, columns: NDArray[np.int64] | None = None, n_columns: int | None = None) -> sp.csr_matrix:
+def indicator(rows: NDArray[np.int64], n_rows: int, columns: NDArray[np.int64] | None = None,
+              n_columns: int | None = None) -> sp.csr_matrix:
     """A 0/1 matrix [n_rows, n_columns] with ones at (rows[i], columns[i]); columns default to 0, 1, 2, ...; repeated pairs count once."""
     columns = np.arange(len(rows), dtype=np.int64) if columns is None else columns
     shape = (n_rows, len(rows) if n_columns is None else n_columns)
@@ -113,7 +114,8 @@ def _run(split: ExplainSplit, sites: Sequence[Site], n_tokens: int) -> dict[str,
         if not len(chunk):
             break
         for batch in chunk.batches(split.batch_size):
-            def visit(site: Site, x: torch.Tensor, span: slice, at: int = done + batch.span.start, to: int = done + batch.span.stop) -> None:
+            def visit(site: Site, x: torch.Tensor, span: slice,
+                      at: int = done + batch.span.start, to: int = done + batch.span.stop) -> None:
                 # beyond half precision's range is as good as its largest value: such a token is strong either way
                 flat = x[:, span].reshape(to - at, -1).float().clamp(-65504, 65504)
                 held[site.layer][at:to] = flat.to(torch.float16).cpu().numpy()

@@ -54,7 +54,7 @@ class Lexicon:
 
 
 def align(excerpts: Excerpts) -> tuple[list[str], Ints, Ints, NDArray[np.bool_]]:
-    """The words of `excerpts` in order: forms [R], their excerpt [R]; the word of each token (-1: none) and whether it is not its word's first."""
+    """The words of `excerpts`: forms [R], their excerpt [R]; of each token its word (-1: none) and whether it is not the first of it."""
     forms: list[str] = []
     owner: list[int] = []
     of_token = np.full(excerpts.n_tokens, -1, np.int64)
@@ -90,15 +90,15 @@ def read(chunks: Iterable[Excerpts], n_tokens: int) -> Lexicon:
         for key, value in (("owner", owner + rows), ("of_token", np.where(of_token >= 0, of_token + base, -1)), ("later", later),
                            ("token", chunk.tokens), ("position", chunk.position), ("excerpt", chunk.excerpt_of_token + rows),
                            ("group", chunk.document[chunk.excerpt_of_token] % GROUPS)):
-            parts[key].append(value)
+            parts[key].append(np.asarray(value, np.int64))
         rows, seen = rows + len(chunk), seen + chunk.n_tokens
     flat = {key: np.concatenate(value) if value else np.zeros(0, np.int64) for key, value in parts.items()}
     word_id: dict[str, int] = {}
     form_word = np.array([word_id.setdefault(form.casefold(), len(word_id)) for form in form_id], np.int64)
     runs = np.asarray(run_form, np.int64)
     form = np.where(flat["of_token"] >= 0, runs[flat["of_token"]], -1) if len(runs) else flat["of_token"]
-    key = (form + 1) * (int(flat["token"].max(initial=0)) + 1) + flat["token"]
-    _, first, cell, count = np.unique(key, return_index=True, return_inverse=True, return_counts=True)
+    codes = (form + 1) * (int(flat["token"].max(initial=0)) + 1) + flat["token"]
+    _, first, cell, count = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
     ever_first = np.zeros(len(first), np.bool_)
     ever_first[cell[~flat["later"].astype(bool)]] = True
     run_word = form_word[runs] if len(runs) else runs

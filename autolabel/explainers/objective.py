@@ -7,6 +7,7 @@ are levels of a fixed scale, so that both follow from six sums and two histogram
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +37,10 @@ class Sums:
         u, k = len(self.c), len(LEVELS)
         old, new = LEVELS[before], LEVELS[after]
         def total(weights: NDArray[np.float32]) -> Floats:
-            return np.bincount(unit, weights, u)
+            return np.bincount(unit, weights, u).astype(np.float64)
         def moved(weights: NDArray[np.float32]) -> Floats:
             gain = np.bincount(unit * k + after, weights, u * k) - np.bincount(unit * k + before, weights, u * k)
-            return gain.reshape(u, k)
+            return gain.reshape(u, k).astype(np.float64)
         return replace(self, c=self.c + total((new - old) * n), c2=self.c2 + total((new ** 2 - old ** 2) * n),
                        ac=self.ac + total((new - old) * a), tokens=self.tokens + moved(n), strong=self.strong + moved(strong))
 
@@ -63,22 +64,26 @@ def rho(sums: Sums) -> Floats:
     """[U] corpus correlation; 0 where a or c does not vary."""
     cov = sums.ac / sums.n - sums.mean * sums.c / sums.n
     spread = sums.std * np.sqrt(np.maximum(sums.c2 / sums.n - (sums.c / sums.n) ** 2, 0))
-    return np.divide(cov, spread, out=np.zeros_like(cov), where=spread > 1e-12)
+    out: Floats = np.divide(cov, spread, out=np.zeros_like(cov), where=spread > 1e-12)
+    return out
 
 
 def peak(sums: Sums) -> Floats:
     """[U] average precision of c for a > tau99; 0 where nothing is strong."""
     hits, seen = np.cumsum(sums.strong[:, ::-1], 1), np.cumsum(sums.tokens[:, ::-1], 1)
     precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
-    return np.divide((precision * sums.strong[:, ::-1]).sum(1), hits[:, -1], out=np.zeros(len(hits)), where=hits[:, -1] > 0)
+    total = (precision * sums.strong[:, ::-1]).sum(1)
+    out: Floats = np.divide(total, hits[:, -1], out=np.zeros(len(hits)), where=hits[:, -1] > 0)
+    return out
 
 
 def objective(sums: Sums) -> Floats:
     """[U] sqrt(max(rho, 0) * max(peak, 0))."""
-    return np.sqrt(np.maximum(rho(sums), 0) * np.maximum(peak(sums), 0))
+    out: Floats = np.sqrt(np.maximum(rho(sums), 0) * np.maximum(peak(sums), 0))
+    return out
 
 
-def level_of(ratio: NDArray[np.float32]) -> NDArray[np.uint8]:
+def level_of(ratio: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """The level nearest to a ratio, by ratio; 0 below the middle of the lowest step."""
     edges = np.sqrt(LEVELS[1:-1] * LEVELS[2:])
     return (np.searchsorted(edges, ratio, side="right") + 1).astype(np.uint8) * (ratio > .06).astype(np.uint8)

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel.explainers import atoms, gather
-from autolabel.explainers.excess import Words, listed, top, words
+from autolabel.explainers.excess import PRIOR, Words, listed, top, words
 from autolabel.explainers.gather import Key, Layer
 from autolabel.explainers.objective import LEVELS, Sums, empty, objective
 from autolabel.protocols import ExplainSplit
 from autolabel.types import Exemplars, Explanation, Maker
 
 MAX_LIST = 20
+BAR = 3.0  # z that a listed word must reach
 COST = 0.002  # of the objective, per word: what a word must bring on explain
 SILENT, CHANCE = "the unit never fires on explain", "no word stands out on explain"
 
@@ -82,7 +83,7 @@ def best_length(layer: Layer, response: Words, ranking: NDArray[np.int64], cost:
         w = row[keep]
         n = response.n[w]
         # the shrunk excess, not the raw one: the words were picked for their excess on these very tokens
-        share = (response.n_eff[w] / (response.n_eff[w] + 1.5)).astype(np.float32)
+        share = (response.n_eff[w] / (response.n_eff[w] + PRIOR)).astype(np.float32)
         base = n * (layer.n_strong[keep] / layer.n.sum()).astype(np.float32)
         strong = base + share * (response.strong[w, keep] - base)
         sums = sums.add(keep, np.zeros(len(keep), np.uint8), level[keep], n, n * (layer.mean[keep] + response.excess[w, keep]), strong)
@@ -97,12 +98,9 @@ def _ranking(response: Words) -> NDArray[np.int64]:
 
 
 def _stands_out(response: Words) -> NDArray[np.bool_]:
-    """[20, U] whether the word at each place of the ranking is above chance: the largest of K normal deviates, K words, is below this in 95 % of units."""
-    from scipy.stats import norm
-
-    bar = float(norm.isf(0.05 / max(len(response.ids), 1)))
+    """[20, U] whether the word at each place of the ranking, and all before it, are above chance."""
     z = np.take_along_axis(response.z, _ranking(response), 0)
-    return np.asarray(np.logical_and.accumulate(z > min(bar, 3.0), axis=0))
+    return np.asarray(np.logical_and.accumulate(z > BAR, axis=0))
 
 
 def _padded(rows: NDArray[np.int64], k: int) -> NDArray[np.int64]:

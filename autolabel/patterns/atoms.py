@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from autolabel.patterns.words import Ints, WordTable, distinct
 if TYPE_CHECKING:
     from autolabel.hierarchy import Hierarchy
 
+TERMS = 512  # likenesses of one product: terms x words floats are held at once
 MAX_SECONDS = 10.0  # of one regular expression on one excerpt: finding all matches can be quadratic, though each is linear
 
 
@@ -70,6 +71,20 @@ class Evaluator:
         if found is None:
             found = self._held[atom] = getattr(self, f"_{atom.kind}")(atom)
         return found
+
+    def prepare(self, atoms: Iterable[Atom]) -> None:
+        """Evaluate all likenesses among `atoms` at once: one product of terms and words in place of one for each."""
+        wanted: dict[str, list[Atom]] = {}
+        for atom in dict.fromkeys(atoms):
+            if atom.kind == "like" and atom not in self._held:
+                wanted.setdefault(atom.values[0].casefold(), []).append(atom)
+        terms = list(wanted)
+        for first in range(0, len(terms), TERMS):
+            some = terms[first:first + TERMS]
+            cosine = embedded.products(self._need_embedder(wanted[some[0]][0]), some, self._word_vectors)
+            for term, row in zip(some, cosine, strict=True):
+                for atom in wanted[term]:
+                    self._held[atom] = self._where((row >= (atom.above or 0.0))[self.table.folded_of_surface])
 
     def _surfaces(self, surfaces: Sequence[int] | NDArray[np.integer]) -> Held:
         return Held(self.table, surfaces=distinct(np.asarray(surfaces, np.int64)))
@@ -176,9 +191,8 @@ class Evaluator:
         return self.embedder
 
     def _like(self, atom: Atom) -> Held:
-        embedder = self._need_embedder(atom)
-        cosine = embedded.cosines(embedder, atom.values[0].casefold(), self._word_vectors)
-        return self._where((cosine >= (atom.above or 0.0))[self.table.folded_of_surface])
+        self.prepare([atom])
+        return self._held[atom]
 
     @cached_property
     def _word_vectors(self) -> embedded.Floats:
@@ -192,7 +206,7 @@ class Evaluator:
 
     def _about(self, atom: Atom) -> Held:
         embedder = self._need_embedder(atom)
-        rows = embedded.cosines(embedder, atom.values[0], self._text_vectors) >= (atom.above or 0.0)
+        rows = embedded.products(embedder, [atom.values[0]], self._text_vectors)[0] >= (atom.above or 0.0)
         return Held(self.table, tokens=np.flatnonzero(np.repeat(rows, self.table.excerpts.lengths)))
 
 

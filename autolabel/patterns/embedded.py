@@ -42,6 +42,6 @@ def vectors(embedder: Embedder, texts: Sequence[str]) -> Floats:
     return out
 
 
-def cosines(embedder: Embedder, term: str, matrix: Floats) -> Floats:
-    """[n] of `term` with the unit rows of `matrix`."""
-    return np.asarray(matrix @ vectors(embedder, [term])[0]) if len(matrix) else np.zeros(0, np.float32)
+def products(embedder: Embedder, terms: Sequence[str], matrix: Floats) -> Floats:
+    """[terms, n] cosines of `terms` with the unit rows of `matrix`."""
+    return np.asarray(vectors(embedder, terms) @ matrix.T) if len(matrix) else np.zeros((len(terms), 0), np.float32)

@@ -79,6 +79,7 @@ class _Run:
         free: list[tuple[int, float, Ints]] = []  # pattern, strength, cells
         words: list[tuple[int, float, Atom]] = []  # the same for clauses that are one list of words: done in bulk
         further: dict[int, list[tuple[float, Ints]]] = {}  # pattern -> strength, tokens
+        self.evaluator.prepare(atom for pattern in self.patterns for clause in pattern.any for atom in clause.atoms())
         for p, pattern in enumerate(self.patterns):
             for clause in pattern.any:
                 if clause.contextual:

@@ -20,7 +20,6 @@ from autolabel.types import Explanation, Score, Unit, digest
 
 if TYPE_CHECKING:
     from autolabel.scorers.result import TestResult
-    from autolabel.verdicts import Verdicts
 
 NULLS = ("constant",)  # explainers that are compared but never chosen
 FIGURES = ("score", "ci_low", "ci_high", "peak", "peak_low", "peak_high", "p_foreign", "p_size", "baseline", "peak_baseline", "ceiling",

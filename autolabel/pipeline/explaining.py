@@ -35,35 +35,53 @@ def explain(catalogue: Catalogue, explainer: str | Explainer = "induce", *, unit
             limit: int | None = None, settings: Mapping[str, str] | None = None, seed: int = 0, batch_size: int = 32, device: str = "auto",
             dtype: str = "auto", threads: int = 0, redo: bool = False, progress: Progress = silent) -> Count:
     """Let one explainer propose labels. Units that it has answered before, with the same settings, are not asked again."""
+    plugin: Explainer = build("explainers", explainer, settings) if isinstance(explainer, str) else explainer
+    name = explainer if isinstance(explainer, str) else name_of(plugin, "explainers")
+    return explain_all(catalogue, {name: plugin}, units=units, model=model, limit=limit, seed=seed, batch_size=batch_size, device=device,
+                       dtype=dtype, threads=threads, redo=redo, progress=progress)[name]
+
+
+def explain_all(catalogue: Catalogue, explainers: Mapping[str, Explainer], *, units: str | Iterable[str] | None = None, model: str = "",
+                limit: int | None = None, seed: int = 0, batch_size: int = 32, device: str = "auto", dtype: str = "auto", threads: int = 0,
+                redo: bool = False, progress: Progress = silent) -> dict[str, Count]:
+    """Several explainers on one view of the explain split, so that they share its forward pass. Name -> what was done."""
     from autolabel.splits import explain_split
 
     row = model_row(catalogue, model)
-    plugin: Explainer = build("explainers", explainer, settings) if isinstance(explainer, str) else explainer
-    name, fields = (explainer if isinstance(explainer, str) else name_of(plugin, "explainers")), settings_of(plugin)
     asked = select_units(catalogue, row.name, units, seed=seed, limit=limit)
-    same = _same_runs(catalogue, row.name, name, fields)
-    if redo and same:
-        with catalogue.writer() as writer:
-            writer.delete("explanations", "model = ? AND list_contains(?, run)", [row.name, same])
-    before = _answered(catalogue, row.name, same)
-    todo = [unit for unit in asked if unit not in before]
-    if not todo:
-        return Count(len(asked), 0, len(asked), 0, 0)
-    subject = subject_of(catalogue, row, device=device, dtype=dtype, threads=threads)
-    split = explain_split(catalogue, subject, batch_size=batch_size)
-    abstained = done = 0
-    keys = list(dict.fromkeys((unit.layer, unit.side) for unit in asked))
-    with recorded(catalogue, "explain", {"explainer": name, "settings": fields, "units": units, "limit": limit}, model=row.name,
-                  model_hash=row.hash, corpus=row.corpus_id, seed=seed) as run:
-        progress(f"explaining: {name}", 0, len(todo))
-        order_lists(catalogue, row.name, split, keys, run)
-        made = iter(plugin.explain(_exemplars(todo, split), split))
-        while part := list(islice(made, COMMIT)):
-            _insert(catalogue, part, name, run)
-            done += len(part)
-            abstained += sum(e.abstained is not None for e in part)
-            progress(f"explaining: {name}", done, len(todo))
-    return Count(len(asked), done, len(asked) - len(todo), abstained, len(todo) - done)
+    split: ExplainSplit | None = None
+    counts: dict[str, Count] = {}
+    for name, plugin in explainers.items():
+        fields = settings_of(plugin)
+        same = _same_runs(catalogue, row.name, name, fields)
+        if redo and same:
+            with catalogue.writer() as writer:
+                writer.delete("explanations", "model = ? AND list_contains(?, run)", [row.name, same])
+        before = _answered(catalogue, row.name, same)
+        todo = [unit for unit in asked if unit not in before]
+        counts[name] = Count(len(asked), 0, len(asked) - len(todo), 0, 0)
+        if not todo:
+            continue
+        if split is None:
+            split = explain_split(catalogue, subject_of(catalogue, row, device=device, dtype=dtype, threads=threads), batch_size=batch_size)
+        with recorded(catalogue, "explain", {"explainer": name, "settings": fields, "units": units, "limit": limit}, model=row.name,
+                      model_hash=row.hash, corpus=row.corpus_id, seed=seed) as run:
+            counts[name] = _ask(catalogue, name, plugin, todo, split, run, counts[name], progress)
+    return counts
+
+
+def _ask(catalogue: Catalogue, name: str, plugin: Explainer, todo: list[Unit], split: ExplainSplit, run: str, count: Count,
+         progress: Progress) -> Count:
+    stage, done, abstained = f"explaining: {name}", 0, 0
+    progress(stage, 0, len(todo))
+    order_lists(catalogue, todo[0].model, split, list(dict.fromkeys((unit.layer, unit.side) for unit in todo)), run)
+    made = iter(plugin.explain(_exemplars(todo, split), split))
+    while part := list(islice(made, COMMIT)):
+        _insert(catalogue, part, name, run)
+        done += len(part)
+        abstained += sum(e.abstained is not None for e in part)
+        progress(stage, done, len(todo))
+    return replace(count, done=done, abstained=abstained, failed=len(todo) - done)
 
 
 def _same_runs(catalogue: Catalogue, model: str, name: str, fields: Mapping[str, Any]) -> list[str]:

@@ -9,10 +9,11 @@ from typing import Any
 from autolabel.catalogue import Catalogue
 from autolabel.errors import SettingsError
 from autolabel.pipeline.choosing import choose
-from autolabel.pipeline.explaining import Count, explain
+from autolabel.pipeline.explaining import Count, explain_all
 from autolabel.pipeline.extracting import extract
 from autolabel.pipeline.progress import Progress, silent
 from autolabel.pipeline.scoring import score
+from autolabel.registry import build
 from autolabel.settings import read_toml
 
 EXPLAINERS = ("induce", "ngram", "tokens")
@@ -27,8 +28,8 @@ SECTIONS: Mapping[str, frozenset[str]] = {
 def label(catalogue: Catalogue, *, explainers: Sequence[str] | None = None, units: str | Iterable[str] | None = None, limit: int | None = None,
           model: str = "", redo: bool = False, progress: Progress = silent, **compute: Any) -> Count:
     """Explain with each explainer, score the candidates on select, choose and score on test. `compute`: seed, device, dtype, ..."""
-    for name in explainers or EXPLAINERS:
-        explain(catalogue, name, units=units, limit=limit, model=model, redo=redo, progress=progress, **compute)
+    explain_all(catalogue, {name: build("explainers", name) for name in explainers or EXPLAINERS}, units=units, limit=limit, model=model,
+                redo=redo, progress=progress, **compute)
     score(catalogue, units=units, limit=limit, model=model, redo=redo, progress=progress, **compute)
     return choose(catalogue, units=units, limit=limit, model=model, redo=redo, progress=progress, **compute)
 

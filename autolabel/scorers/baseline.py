@@ -71,7 +71,7 @@ class NestedLists:
                     if all((lay.site.layer, side) in ranked.ids for side in lay.sides)
                     else np.full((lay.width, 0), -1, np.int64) for lay in layers]
         self.used = np.unique(np.concatenate([i[i >= 0] for i in self.ids] or [np.zeros(0, np.int64)]))
-        self.patterns = tuple(word_list([ranked.words[i]]) for i in self.used)
+        self.patterns = tuple(word_list((ranked.words[i],)) for i in self.used)
         self.first_pattern = 0
         self.n, self.total, self.hits = ([np.zeros(i.size) for i in self.ids] for _ in range(3))
         self._slots: list[Grouped] = []

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel.scorers.own import OwnSums
-from autolabel.stats import at_cut, r2_levels, r2_linear
+from autolabel.stats import Sums, at_cut, r2_levels, r2_linear
 from autolabel.types import Score
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def secondary(result: dict[str, Any], rows: Ints, label: Ints, own: OwnSums, selected: Sequence[Score | None]) -> None:
+def secondary(result: dict[str, Any], rows: Ints, label: Ints, own: OwnSums, sums: Sums, selected: Sequence[Score | None]) -> None:
     """Fill f1, precision, recall, r2_linear, r2_isotonic of `rows`; those without a score on select stay nan.
 
     Labels shared by several explanations share what select says of them, so the figures are computed once per label.
@@ -39,7 +39,6 @@ def secondary(result: dict[str, Any], rows: Ints, label: Ints, own: OwnSums, sel
     tokens, positives, total = own.tokens.sum(0), own.positives.sum(0), own.a_level.sum(0)
     found = at_cut(levels, tokens, positives, cut)
     known = ~np.isnan(cut)
-    sums = own.sums()
     for name, x in (("f1", np.where(known, found.f1, np.nan)), ("precision", np.where(known, found.precision, np.nan)),
                     ("recall", np.where(known, found.recall, np.nan)), ("r2_linear", r2_linear(sums, slope, intercept)),
                     ("r2_isotonic", r2_levels(levels, tokens, total, sums.a2.sum(0), fitted))):

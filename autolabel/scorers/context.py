@@ -106,7 +106,8 @@ class ContextSums:
             c.view(-1)[torch.from_numpy(at)] = torch.from_numpy(self._value[first_level + e.level[keep]].astype(np.float32))
         skipped = torch.from_numpy(np.flatnonzero(row < 0))
         c[skipped] = 0
-        self.documents.add(rows.start, (c.view(windows, length, labels).amax(1) > 0).numpy(), block.block)
+        window, label = np.nonzero((c.view(windows, length, labels).amax(1) > 0).numpy())
+        self.documents.add(rows.start + label, block.block[window])
         self.raw_c[rows] += c.sum(0).numpy()
         self.raw_c2[rows] += torch.linalg.vector_norm(c, dim=0).numpy().astype(np.float64) ** 2
         types = row[used]

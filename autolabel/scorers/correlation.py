@@ -121,6 +121,7 @@ def _scores(own: OwnSums, ids: Sequence[str], label_of_row: np.ndarray[tuple[int
     rho, top = correlate(sums), peak(levels, own.tokens, own.positives)
     tokens, positives, total = own.tokens.sum(0), own.positives.sum(0), own.a_level.sum(0)
     slope, intercept = linear(sums)
+    documents = own.documents.count
     fitted, cut, merit = isotonic(levels, tokens, total), best_cut(levels, tokens, positives), objective(rho.rho, top.value)
     out = []
     for id_, p in zip(ids, label_of_row.tolist(), strict=True):
@@ -133,7 +134,7 @@ def _scores(own: OwnSums, ids: Sequence[str], label_of_row: np.ndarray[tuple[int
         figure = partial(_figure, p)
         out.append(Score(id_, SCORER, SIMULATOR, split, float(rho.rho[p]), figure(rho.low), figure(rho.high), own.n_excerpts, None, {
             "peak": figure(top.value), "peak_low": figure(top.low), "peak_high": figure(top.high), "base_rate": figure(top.base_rate),
-            "objective": figure(merit), "df": figure(rho.df), "n_documents": int(own.documents.count[p]), "cut": figure(cut),
+            "objective": figure(merit), "df": figure(rho.df), "n_documents": int(documents[p]), "cut": figure(cut),
             "slope": figure(slope), "intercept": figure(intercept), "isotonic": json.dumps(steps),
         }))
     return out

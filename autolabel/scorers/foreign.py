@@ -75,7 +75,9 @@ class ForeignSums:
         self._table[k].index_add_(0, self._slot[span], block.flat)
         here = self._by_token[k][span]
         if here.nnz:
-            self.sums[k] += _product(here.T.tocsr(), block.flat.numpy())
+            across = here.T.tocsr()
+            live = np.flatnonzero(np.diff(across.indptr))  # adding to all of S would cost more than the product
+            self.sums[k][live] += _product(across[live], block.flat.numpy())
         rare = np.flatnonzero(self._rare[span])
         if len(rare):
             for watch in self.watchers:
@@ -150,22 +152,21 @@ def foreign_null(sums: ForeignSums, n: float, c: Floats, c2: Floats, rho: Floats
         offset[group] = np.cumsum([0] + [sums.widths[k] for k in group[:-1]])
         column = offset[labels.layer[rows]] + labels.column[rows]
         which = np.searchsorted(sums.patterns[group[0]], labels.pattern[rows])
-        for i, row in enumerate(rows):
-            if np.isnan(rho[row]):
-                continue
-            across = matrix[which[i]]
-            own = column[i]
-            beaten = across >= rho[row]
-            beaten[own] = False
-            known = ~np.isnan(across)
-            known[own] = False
-            p_units[row] = rank_p(beaten.sum(), known.sum())
-            k = labels.layer[row]
-            rank[row] = 1 + beaten[offset[k]:offset[k] + sums.widths[k]].sum()
-            on_unit = matrix[which, own]
-            other = (column != own) & ~np.isnan(on_unit)
-            if other.sum() >= ENOUGH:
-                p_labels[row] = rank_p((on_unit[other] >= rho[row]).sum(), other.sum())
+        live = np.flatnonzero(~np.isnan(rho[rows]))
+        layer_of_column = np.repeat(np.asarray(group), [sums.widths[k] for k in group])
+        for first in range(0, len(live), 256):
+            at = live[first:first + 256]
+            own, size = column[at], rho[rows[at]][:, None]
+            across = matrix[which[at]]  # this label on every unit
+            across[np.arange(len(at)), own] = np.nan
+            beaten = across >= size
+            p_units[rows[at]] = rank_p(beaten.sum(1), (~np.isnan(across)).sum(1))
+            same = layer_of_column[None, :] == labels.layer[rows[at]][:, None] if len(group) > 1 else True
+            rank[rows[at]] = 1 + (beaten & same).sum(1)
+            on_unit = matrix[:, own].T[:, which]  # every label on this unit
+            on_unit[column[None, :] == own[:, None]] = np.nan
+            others = (~np.isnan(on_unit)).sum(1)
+            p_labels[rows[at]] = np.where(others >= ENOUGH, rank_p((on_unit >= size).sum(1), others), np.nan)
     return Null(np.fmax(p_units, p_labels), p_units, p_labels, rank, pooled)
 
 

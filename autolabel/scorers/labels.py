@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autolabel.errors import PatternError, UnitError
 from autolabel.neurons import LayerStats
-from autolabel.patterns.syntax import Pattern, dump, parse
+from autolabel.patterns.syntax import Atom, Clause, Pattern, parse
 from autolabel.protocols import SplitView
 from autolabel.stats.levels import Levels
 from autolabel.types import Explanation, Side, Site, Unit
@@ -33,7 +33,7 @@ class Layer:
     site: Site
     stats: tuple[LayerStats, ...]  # one per side, of explain
 
-    @property
+    @cached_property
     def sides(self) -> tuple[Side, ...]:
         """The sides that have statistics, in the order of the columns."""
         return tuple(s.side for s in self.stats)
@@ -113,9 +113,7 @@ class Labels:
 
     def subset(self, rows: Ints) -> Labels:
         """Some of the labels (ascending), numbered anew; layers and patterns as they are."""
-        runs = [self.levels.value[a:b] for a, b in zip(self.levels.first[rows], self.levels.first[rows + 1], strict=True)]
-        return Labels(self.layers, self.patterns, self.layer[rows], self.column[rows], self.pattern[rows],
-                      Levels.build([r.tolist() for r in runs]))
+        return Labels(self.layers, self.patterns, self.layer[rows], self.column[rows], self.pattern[rows], self.levels.take(rows))
 
     @classmethod
     def build(cls, layers: Sequence[Layer], rows: Sequence[tuple[Unit, Pattern]],
@@ -125,20 +123,30 @@ class Labels:
         for unit, _ in rows:
             if (unit.layer, unit.site) not in where:
                 raise UnitError(f"{unit} does not exist here: the layers with statistics are {', '.join(f'{a}-{b}' for a, b in where)}")
-        keys = {p: i for i, p in enumerate(dict.fromkeys(p for _, p in rows) if patterns is None else patterns)}
-        triples = np.array([(where[u.layer, u.site], layers[where[u.layer, u.site]].column(u), keys[p]) for u, p in rows],
+        # told apart by identity: the same text is read into the same object, and hashing a pattern walks all of it
+        keys = list({id(p): p for _, p in rows}.values()) if patterns is None else patterns
+        number = {id(p): i for i, p in enumerate(keys)}
+        triples = np.array([(where[u.layer, u.site], layers[where[u.layer, u.site]].column(u), number[id(p)]) for u, p in rows],
                            np.int64).reshape(len(rows), 3)
-        distinct, label = np.unique(triples, axis=0, return_inverse=True)
-        strengths = [sorted({c.strength for c in p.any}) for p in keys]
-        levels = Levels.build([strengths[q] for q in distinct[:, 2]])
+        span = np.array([1 << 40, max(1, len(keys)), 1], np.int64)
+        _, some, label = np.unique(triples @ span, return_index=True, return_inverse=True)
+        distinct = triples[some]
+        levels = Levels.build([{c.strength for c in p.any} for p in keys]).take(distinct[:, 2])
         return cls(tuple(layers), tuple(keys), distinct[:, 0], distinct[:, 1], distinct[:, 2], levels), label.reshape(-1)
+
+
+@lru_cache(maxsize=1 << 16)  # the same labels are read on select and on test
+def _parsed(text: str) -> Pattern | str:
+    try:
+        return parse(text)
+    except PatternError as error:
+        return f"the pattern does not parse: {error}"
 
 
 def read_patterns(explanations: Sequence[Explanation]) -> tuple[list[Pattern | None], list[str | None]]:
     """The pattern of every explanation, and the reason where there is none to run."""
     patterns: list[Pattern | None] = []
     reasons: list[str | None] = []
-    known: dict[str, Pattern | str] = {}
     for e in explanations:
         found: Pattern | str
         if e.abstained is not None:
@@ -146,22 +154,16 @@ def read_patterns(explanations: Sequence[Explanation]) -> tuple[list[Pattern | N
         elif e.pattern is None:
             found = NO_PATTERN
         else:
-            if e.pattern not in known:
-                try:
-                    known[e.pattern] = parse(e.pattern)
-                except PatternError as error:
-                    known[e.pattern] = f"the pattern does not parse: {error}"
-            found = known[e.pattern]
+            found = _parsed(e.pattern)
         patterns.append(None if isinstance(found, str) else found)
         reasons.append(found if isinstance(found, str) else None)
     return patterns, reasons
 
 
-def word_list(words: Sequence[str]) -> Pattern:
+@lru_cache(maxsize=1 << 16)
+def word_list(words: tuple[str, ...]) -> Pattern:
     """The pattern that fires with strength 1 on any of these words."""
-    from autolabel.patterns.syntax import Atom, Clause
-
-    return Pattern((Clause(on=(Atom("word", tuple(words)),)),))
+    return Pattern((Clause(on=(Atom("word", words),)),))
 
 
-__all__ = ["NO_PATTERN", "Labels", "Layer", "dump", "layers_of", "read_patterns", "word_list"]
+__all__ = ["NO_PATTERN", "Labels", "Layer", "layers_of", "read_patterns", "word_list"]

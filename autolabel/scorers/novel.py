@@ -106,7 +106,8 @@ class NewWordSums:
             v = flat[token * width + self.labels.column[rows][label]]
             for kept, weight in ((count, sign), (c, sign * value), (c2, sign * value * value), (ac, sign * value * v)):
                 kept += np.bincount(key, weights=weight, minlength=size).reshape(shape)
-        self.documents.add(rows.start, count > 0.5, block.block)
+        which, fired = np.nonzero(count > 0.5)
+        self.documents.add(rows.start + fired, block.block[which])
         for total, x in ((self.c, c), (self.c2, c2), (self.ac, ac)):
             add_rows(total[:, rows], group, x)
 

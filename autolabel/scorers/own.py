@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel.excerpts import Excerpts
-from autolabel.scorers.entries import LayerEntries, Strengths
+from autolabel.scorers.entries import Entries, LayerEntries, Strengths
 from autolabel.scorers.labels import Labels
 from autolabel.scorers.walk import COARSE, GROUPS, Block, FirstDocuments, add_rows
 from autolabel.stats import Sums
@@ -26,6 +26,8 @@ class OwnSums:
     """A part of the walk. `groups`: 256 where intervals are reported; fewer save memory where candidates are many."""
 
     def __init__(self, labels: Labels, groups: int = GROUPS, coarse: int = COARSE, mass: bool = True) -> None:
+        if groups % coarse:
+            raise ValueError("groups must be a multiple of coarse")
         self.labels, self.groups, self.coarse, self.mass = labels, groups, coarse, mass
         n, n_levels, widths = len(labels), len(labels.levels.value), [lay.width for lay in labels.layers]
         self.n = np.zeros(groups)  # tokens
@@ -33,9 +35,8 @@ class OwnSums:
         self.n_excerpts = 0
         self.a = [np.zeros((groups, w)) for w in widths]
         self.a2 = [np.zeros((groups, w)) for w in widths]
-        self.c, self.c2, self.ac = (np.zeros((groups, n)) for _ in range(3))
-        self.tokens, self.positives, self.a_level = (np.zeros((coarse, n_levels)) for _ in range(3))
-        self.unit_a = [np.zeros((coarse, w)) for w in widths]
+        self._tokens, self._a_level = np.zeros((groups, n_levels), np.float32), np.zeros((groups, n_levels))
+        self.positives = np.zeros((coarse, n_levels))
         self.unit_positives = [np.zeros((coarse, w)) for w in widths]
         self.unit_mass = [np.zeros((coarse * STRATA, w)) for w in widths] if mass else []
         self.label_mass = np.zeros((coarse * STRATA, n if mass else 0))
@@ -63,60 +64,56 @@ class OwnSums:
         k, a = block.layer, block.a
         group, coarse = block.block % self.groups, block.block % self.coarse
         lay = self._by_layer[k]
-        window_a = a.sum(1).numpy()
-        add_rows(self.a[k], group, window_a)
-        add_rows(self.unit_a[k], coarse, window_a)
+        add_rows(self.a[k], group, a.sum(1).numpy())
         add_rows(self.a2[k], group, torch.mul(a, a, out=block.scratch).sum(1).numpy())
         add_rows(self.unit_positives[k], coarse, torch.gt(a, lay.tau99, out=block.scratch).sum(1).numpy())
         stratum = np.zeros((0, 0), np.int64)
         if self.mass:
             mass = torch.gt(a, lay.tau, out=block.scratch).mul_(a).sum(1).numpy()
             stratum = _stratum(a.amax(1).numpy(), lay.top)
-            window, unit = np.nonzero(mass)
-            np.add.at(self.unit_mass[k], (coarse[window] * STRATA + stratum[window, unit], unit), mass[window, unit])
-        if lay.rows.start == lay.rows.stop:
-            return
-        tokens, positives, total = self._levels(block, lay, coarse, stratum)
-        first = lay.first[:-1]
-        self.documents.add(lay.rows.start, np.add.reduceat(tokens, first, axis=1) > 0.5, block.block)
-        scaled = tokens * lay.value
-        add_rows(self.c[:, lay.rows], group, np.add.reduceat(scaled, first, axis=1))
-        add_rows(self.c2[:, lay.rows], group, np.add.reduceat(scaled * lay.value, first, axis=1))
-        add_rows(self.ac[:, lay.rows], group, np.add.reduceat(total * lay.value, first, axis=1))
-        for kept, new in ((self.tokens, tokens), (self.positives, positives), (self.a_level, total)):
-            add_rows(kept[:, lay.levels], coarse, new)
+            at = np.flatnonzero(mass)
+            window, unit = at // lay.width, at % lay.width
+            np.add.at(self.unit_mass[k].reshape(-1), (coarse[window] * STRATA + stratum.reshape(-1)[at]) * lay.width + unit,
+                      mass.reshape(-1)[at].astype(np.float64))
+        for e in self._entries[k].batch(self._cell[block.batch.span], block.batch.span):
+            if len(e.row):
+                self._levels(block, lay, e, group, coarse, stratum)
 
-    def _levels(self, block: Block, lay: _LayerLevels, coarse: Ints, stratum: Ints) -> tuple[Floats, Floats, Floats]:
-        """Tokens, positives and sums of a, each [B, levels of the layer], 0 at the level of strength 0."""
-        windows, length, width = block.a.shape
-        flat, n_levels = block.a.view(-1).numpy(), len(lay.value)
-        shape = (windows, n_levels)
-        out = [np.zeros(shape) for _ in range(3)]
-        for e in self._entries[block.layer].batch(self._cell[block.batch.span], block.batch.span):
-            if not len(e.row):
-                continue
-            level = e.level
-            v = flat[e.row * width + lay.column[level]]
-            window = e.row // length
-            key = window * n_levels + level
-            size = windows * n_levels
-            strong = v > lay.tau99_of[level]
-            weight, value = e.sign, v if e.sign is None else v * e.sign
-            out[0] += np.bincount(key, weights=weight, minlength=size).reshape(shape)
-            out[1] += np.bincount(key[strong], weights=None if weight is None else weight[strong], minlength=size).reshape(shape)
-            out[2] += np.bincount(key, weights=value, minlength=size).reshape(shape)
-            if self.mass:
-                at = np.flatnonzero(v > lay.tau_of[level])
-                label, row = lay.label[level[at]], window[at]
-                np.add.at(self.label_mass, (coarse[row] * STRATA + stratum[row, lay.column[level[at]]], label), value[at])
-        return out[0], out[1], out[2]
+    def _levels(self, block: Block, lay: _LayerLevels, e: Entries, group: Ints, coarse: Ints, stratum: Ints) -> None:
+        """Entries of one layer of one batch. No array here is larger than their number."""
+        _, length, width = block.a.shape
+        v = block.flat.numpy().reshape(-1)[e.row * width + lay.column[e.level]]
+        window, level = e.row // length, e.level + lay.levels.start
+        every = self._tokens.shape[1]
+        key = group[window] * every + level
+        value = v.astype(np.float64) if e.sign is None else v * e.sign
+        np.add.at(self._tokens.reshape(-1), key, np.float32(1) if e.sign is None else e.sign.astype(np.float32))
+        np.add.at(self._a_level.reshape(-1), key, value)
+        at = np.flatnonzero(v > lay.tau99_of[e.level])
+        np.add.at(self.positives.reshape(-1), coarse[window[at]] * every + level[at], 1.0 if e.sign is None else e.sign[at])
+        label = lay.label[e.level]
+        self.documents.add(*((label, block.block[window]) if e.sign is None else (label[e.sign > 0], block.block[window[e.sign > 0]])))
+        if self.mass:
+            at = np.flatnonzero(v > lay.tau_of[e.level])
+            row = coarse[window[at]] * STRATA + stratum[window[at], lay.column[e.level[at]]]
+            np.add.at(self.label_mass.reshape(-1), row * self.label_mass.shape[1] + label[at], value[at])
 
     def finish(self) -> None:
-        """Fill in the level of strength 0 of every label: what the other levels leave of its unit. Call once, after the walk."""
-        zero = self.labels.levels.first[1:] - 1
-        for kept, units in ((self.tokens, None), (self.positives, self.unit_positives), (self.a_level, self.unit_a)):
-            fired = self.labels.levels.per_label(kept)
-            kept[:, zero] = self.of_unit(units) - fired if units is not None else self.n_coarse[:, None] - fired
+        """From sums by level to sums by label, and the level of strength 0: what the others leave of the unit. Once, after the walk."""
+        levels, zero = self.labels.levels, self.labels.levels.first[1:] - 1
+        tokens = self._tokens.astype(np.float64)
+        scaled = tokens * levels.value
+        self.c, self.c2, self.ac = (levels.per_label(x) for x in (scaled, scaled * levels.value, self._a_level * levels.value))
+        self.tokens, self.a_level = self._gather(tokens), self._gather(self._a_level)
+        self.tokens[:, zero] = self.n_coarse[:, None] - levels.per_label(self.tokens)
+        self.positives[:, zero] = self.of_unit(self.unit_positives) - levels.per_label(self.positives)
+        self.a_level[:, zero] = self._gather(self.of_unit(self.a)) - levels.per_label(self.a_level)
+        self._tokens, self._a_level = np.zeros((0, 0), np.float32), np.zeros((0, 0))
+
+    def _gather(self, x: Floats) -> Floats:
+        """From groups to coarse groups: block % coarse = (block % groups) % coarse, as groups is a multiple of coarse."""
+        out: Floats = x.reshape(self.groups // self.coarse, self.coarse, -1).sum(0)
+        return out
 
     def of_unit(self, units: list[Floats]) -> Floats:
         """[G, P] the column of each label's own unit."""
@@ -143,9 +140,8 @@ class _LayerLevels:
 
         lay = labels.layers[layer]
         self.rows, self.levels = labels.of_layer(layer), labels.levels_of_layer(layer)
-        self.value = labels.levels.value[self.levels]
         self.label = labels.levels.label[self.levels]
-        self.first = labels.levels.first[self.rows.start:self.rows.stop + 1] - self.levels.start
+        self.width = lay.width
         self.column = labels.column[self.label]
         self.tau = torch.from_numpy(lay.tau.astype(np.float32))
         self.tau99 = torch.from_numpy(lay.tau99.astype(np.float32))

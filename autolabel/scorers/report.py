@@ -55,9 +55,12 @@ def score_test(chosen: Sequence[Explanation], others: Sequence[Explanation], tes
     `kinds`: whether to compute rho_context and rho_new (they need `explain`); the lookup ceiling needs it too.
     Explanations that occur in both lists are scored once, as chosen. Figures that cannot be given are nan.
     """
-    everything = list({e.id: e for e in (*chosen, *others)}.values())
+    first = {e.id: e for e in chosen}
+    by_id = {e.id: e for e in others}
+    by_id = first | {k: e for k, e in by_id.items() if k not in first}
+    everything, ids = list(by_id.values()), list(by_id)
     patterns, reasons = read_patterns(everything)
-    result = _empty(everything, {e.id for e in chosen}, reasons)
+    result = _empty(ids, np.arange(len(ids)) < len(first), reasons)
     asked, layers = _ask(everything, patterns, result["chosen"], test, baselines)
     if not len(asked.rows):
         return TestResult(**result)
@@ -71,12 +74,14 @@ def score_test(chosen: Sequence[Explanation], others: Sequence[Explanation], tes
     parts += [part for part in (context, new) if part is not None]
     walk(test, layers, asked.labels.patterns, runner, parts)
     own.finish()
-    _own_figures(result, asked, own, everything, selected or {})
-    _null(result, asked, own, foreign)
+    sums = own.sums()
+    rho = correlate(sums)
+    _own_figures(result, asked, own, sums, rho, [(selected or {}).get(ids[i]) for i in asked.rows])
+    _null(result, asked, own, foreign, rho)
     for k in range(len(layers)):
-        rho = ceiling.rho(k, float(own.n.sum()), own.a[k].sum(0), own.a2[k].sum(0))
+        best = ceiling.rho(k, float(own.n.sum()), own.a[k].sum(0), own.a2[k].sum(0))
         mine = np.flatnonzero(asked.labels.layer[asked.label] == k)
-        result["ceiling"][asked.rows[mine]] = rho[asked.labels.column[asked.label[mine]]]
+        result["ceiling"][asked.rows[mine]] = best[asked.labels.column[asked.label[mine]]]
     if context is not None:
         _kind(result, asked, "rho_context", "contextual", context.sums(), context.documents, context.nothing_left())
         left = np.asarray(context.left_out, np.int64)[asked.labels.layer[asked.label]]
@@ -127,42 +132,43 @@ def _kinds(asked: _Asked, layers: tuple[Layer, ...], tables: Sequence[Table | No
     return context, NewWordSums(asked.chosen, known_words(explain, words), words)
 
 
-def _empty(everything: Sequence[Explanation], chosen: set[str], reasons: Sequence[str | None]) -> dict[str, Any]:
+def _empty(ids: Sequence[str], chosen: NDArray[np.bool_], reasons: Sequence[str | None]) -> dict[str, Any]:
     """All columns as NULL. Any: the keyword arguments of TestResult."""
-    n = len(everything)
+    n = len(ids)
     out: dict[str, Any] = {name: np.full(n, np.nan) for name, kind in TestResult.__annotations__.items() if kind == "Floats"}
     out |= {name: np.full(n, -1, np.int64) for name, kind in TestResult.__annotations__.items() if "int64" in kind}
     out |= {name: np.full(n, None, object) for name, kind in TestResult.__annotations__.items() if kind == "Texts"}
     out |= {name: np.zeros(n, bool) for name, kind in TestResult.__annotations__.items() if "bool_" in kind}
     out |= {name: np.ones(n) for name in ("p_foreign", "p_size", "p")}
     out["mass_recall_strata"] = np.full((n, STRATA), np.nan)
-    out["explanation"][:] = [e.id for e in everything]
-    out["chosen"][:] = [e.id in chosen for e in everything]
+    out["explanation"][:] = ids
+    out["chosen"][:] = chosen
     out["unscored"][:] = list(reasons)
     out["n"][:] = 0
     return out
 
 
-def _own_figures(result: dict[str, Any], asked: _Asked, own: OwnSums, everything: Sequence[Explanation],
-                 selected: Mapping[str, Score]) -> None:
+def _own_figures(result: dict[str, Any], asked: _Asked, own: OwnSums, sums: Sums, rho: Correlation,
+                 selected: Sequence[Score | None]) -> None:
     """rho, peak, baseline, mass recall and the secondary figures."""
-    rows, label, sums, levels = asked.rows, asked.label, own.sums(), asked.labels.levels
-    rho, top = correlate(sums), peak(levels, own.tokens, own.positives)
+    rows, label, levels = asked.rows, asked.label, asked.labels.levels
+    top = peak(levels, own.tokens, own.positives)
     mass, strata = own.mass_recall()
     for name, x in (("score", rho.rho), ("ci_low", rho.low), ("ci_high", rho.high), ("se", rho.se), ("df", rho.df), ("peak", top.value),
                     ("peak_low", top.low), ("peak_high", top.high), ("base_rate", top.base_rate), ("mass_recall", mass),
-                    ("mass_recall_strata", strata), ("n_documents", own.documents.count)):
+                    ("mass_recall_strata", strata), ("n_documents", documents := own.documents.count)):
         result[name][rows] = x[label]
     result["n"][rows] = own.n_excerpts
     result["p_size"][rows] = p_size(rho.rho, rho.se, rho.df)[label]
     why = [unscored_reason(bool(rho.flat_a[p]), bool(rho.flat_c[p]), own.n_excerpts, "test") for p in label]
     if why:
         result["unscored"][rows] = np.array(why, object)
-    for i, reason in zip(rows, imprecision(rho.df[label], own.documents.count[label]), strict=True):
+    for i, reason in zip(rows, imprecision(rho.df[label], documents[label]), strict=True):
         result["imprecise"][i] = reason if result["unscored"][i] is None else None
-    secondary(result, rows, label, own, [selected.get(everything[i].id) for i in rows])
+    secondary(result, rows, label, own, sums, selected)
     have = np.flatnonzero(asked.baseline >= 0)
-    _informative(result, rows[have], label[have], asked.baseline[have], rho, top, sums)
+    if len(have):
+        _informative(result, rows[have], label[have], asked.baseline[have], top, sums)
     for i, words in zip(rows, asked.words, strict=True):
         result["baseline_label"][i] = words
     dead = rows[np.array([w is not None for w in why], bool)]
@@ -180,7 +186,7 @@ def imprecision(df: Floats, documents: Ints) -> list[str | None]:
     return out
 
 
-def _informative(result: dict[str, Any], rows: Ints, label: Ints, base: Ints, rho: Correlation, top: Peak, sums: Sums) -> None:
+def _informative(result: dict[str, Any], rows: Ints, label: Ints, base: Ints, top: Peak, sums: Sums) -> None:
     """Against the word list of the same length: paired 97.5 % intervals of rho and of peak.
 
     A baseline that never fires on test has no rho of its own; it predicts nothing, so it is compared as rho 0 without error.
@@ -198,11 +204,10 @@ def _informative(result: dict[str, Any], rows: Ints, label: Ints, base: Ints, rh
     result["informative"][rows[scored]] = ((size.low > 0) | (strong.low > 0))[scored].astype(object)
 
 
-def _null(result: dict[str, Any], asked: _Asked, own: OwnSums, foreign: ForeignSums) -> None:
+def _null(result: dict[str, Any], asked: _Asked, own: OwnSums, foreign: ForeignSums, rho: Correlation) -> None:
     kept = np.unique(asked.label)
     at = np.searchsorted(kept, asked.label)
-    rho = correlate(own.sums()).rho
-    null = foreign_null(foreign, float(own.n.sum()), own.c.sum(0)[kept], own.c2.sum(0)[kept], rho[kept],
+    null = foreign_null(foreign, float(own.n.sum()), own.c.sum(0)[kept], own.c2.sum(0)[kept], rho.rho[kept],
                         [x.sum(0) for x in own.a], [x.sum(0) for x in own.a2])
     rows = asked.rows
     result["p_foreign"][rows], result["foreign_pooled"][rows] = null.p[at], null.pooled[at]
@@ -216,9 +221,10 @@ def _kind(result: dict[str, Any], asked: _Asked, name: str, flag: str, sums: Sum
     """rho_context or rho_new with its interval and its flag; NULL where it would be imprecise, 0 where nothing is left of c."""
     rho = correlate(sums)
     value, low, high = rho.rho.copy(), rho.low.copy(), rho.high.copy()
-    bad = np.array([r is not None for r in imprecision(rho.df, documents.count)], bool)
+    few = documents.count < ENOUGH_DOCUMENTS
+    bad = few | ~(rho.df >= ENOUGH_DF)
     if nothing is not None:
-        bad &= ~nothing | (documents.count < ENOUGH_DOCUMENTS)
+        bad &= ~nothing | few
         value[nothing], low[nothing], high[nothing] = 0.0, 0.0, 0.0
     for x in (value, low, high):
         x[bad] = np.nan

@@ -6,7 +6,7 @@ sums. Memory does not depend on the length of the split.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -113,32 +113,36 @@ def add_rows(total: Floats, group: Ints, rows: NDArray[np.floating]) -> None:
 
 
 class FirstDocuments:
-    """How many distinct documents each of P labels fires in, exact up to `enough`: memory P * enough at most."""
+    """How many distinct documents each of P labels fires in, up to `enough`: memory P * enough at most, and a buffer.
 
-    def __init__(self, n_labels: int, enough: int = 20) -> None:
-        self.enough, self.count = enough, np.zeros(n_labels, np.int64)
-        self._open = np.arange(n_labels, dtype=np.int64)
-        self._label, self._block = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    Documents are told apart by the last 40 bits of their ids.
+    """
 
-    def add(self, first: int, fired: NDArray[np.bool_], block: Ints) -> None:
-        """fired [B, P'] says in which windows the labels first, first + 1, ... fire; block [B] their documents."""
-        last = first + fired.shape[1]
-        open_ = self._open[np.searchsorted(self._open, first):np.searchsorted(self._open, last)]
-        if not len(open_):
-            return
-        window, k = np.nonzero(fired[:, open_ - first])
-        if not len(k):
-            return
-        pairs = np.unique(np.stack([np.concatenate([self._label, open_[k]]), np.concatenate([self._block, block[window]])]), axis=1)
-        self.count[open_] = np.bincount(pairs[0], minlength=last)[open_]
-        shut = self.count[open_] >= self.enough
-        if shut.any():
-            self._open = np.setdiff1d(self._open, open_[shut], assume_unique=True)
-            pairs = pairs[:, np.isin(pairs[0], self._open)]
-        self._label, self._block = pairs
+    def __init__(self, n_labels: int, enough: int = 20, buffer: int = 200_000) -> None:
+        self.enough, self._buffer = enough, buffer
+        self._count = np.zeros(n_labels, np.int64)
+        self._open = np.ones(n_labels, bool)
+        self._keys, self._waiting, self._n_waiting = np.zeros(0, np.int64), [np.zeros(0, np.int64)], 0
 
+    def add(self, label: Ints, block: Ints) -> None:
+        """Labels [E] fire in the documents [E]; the same pair any number of times."""
+        open_ = np.flatnonzero(self._open[label])
+        if len(open_):
+            self._waiting.append((label[open_] << 40) | (block[open_] & ((1 << 40) - 1)))
+            self._n_waiting += len(open_)
+            if self._n_waiting > self._buffer:
+                self._settle()
 
-def chunks_of(items: int, size: int) -> Iterator[slice]:
-    """Slices of at most `size` over `items`."""
-    for first in range(0, items, size):
-        yield slice(first, min(items, first + size))
+    def _settle(self) -> None:
+        keys = np.sort(np.concatenate([self._keys, *self._waiting]))
+        keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
+        count = np.bincount(keys >> 40, minlength=len(self._count))
+        self._count[self._open] = count[self._open]
+        self._open &= self._count < self.enough
+        self._keys, self._waiting, self._n_waiting = keys[self._open[keys >> 40]], [], 0
+
+    @property
+    def count(self) -> Ints:
+        """[P] exact below `enough`; at least `enough` otherwise."""
+        self._settle()
+        return self._count.copy()

@@ -6,8 +6,9 @@ sum over labels of (levels) counts, flat, each label a run of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +25,19 @@ class Levels:
     first: Ints  # [P + 1]
 
     @classmethod
-    def build(cls, strengths: Sequence[Sequence[float]]) -> Levels:
+    def build(cls, strengths: Sequence[Collection[float]]) -> Levels:
         """One list of strengths per label, in any order; 0 is added to each."""
-        runs = [sorted({0.0, *map(float, s)}, reverse=True) for s in strengths]
+        runs = [sorted({0.0, *s}, reverse=True) for s in strengths]
         first = np.concatenate([[0], np.cumsum([len(r) for r in runs])]).astype(np.int64)
         return cls(np.array([v for r in runs for v in r], np.float64), first)
 
-    @property
+    def take(self, rows: Ints) -> Levels:
+        """The levels of some labels, in that order, any label any number of times."""
+        length = np.diff(self.first)[rows]
+        first = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
+        return Levels(self.value[np.arange(first[-1]) + np.repeat(self.first[rows] - first[:-1], length)], first)
+
+    @cached_property
     def label(self) -> Ints:
         """[L] which label each level belongs to."""
         return np.repeat(np.arange(len(self.first) - 1, dtype=np.int64), np.diff(self.first))

@@ -312,9 +312,10 @@ def test_informative_is_a_paired_interval(toy: World) -> None:
     best = select_pass(chosen, toy.select, ranked=Ranked(toy, 9)).baselines
     result = score_test(chosen, [], toy.test, baselines=best, kinds=False)
     e = whole(toy.split["test"])
+    from scipy.stats import t as student
+
     from autolabel.patterns.syntax import dump, n_words
     from autolabel.stats import error, influence
-    from scipy.stats import t as student
     checked = 0
     for p, x in enumerate(chosen):
         base = best.pattern(x.unit, min(20, n_words(parse(x.pattern))))

@@ -11,7 +11,17 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
 
 from autolabel.stats import (
-    Levels, at_cut, average_precision, benjamini_hochberg, best_cut, isotonic, logit, paired_peak, peak, r2_levels, rank_p,
+    Levels,
+    at_cut,
+    average_precision,
+    benjamini_hochberg,
+    best_cut,
+    isotonic,
+    logit,
+    paired_peak,
+    peak,
+    r2_levels,
+    rank_p,
 )
 
 STRENGTHS = [1.0, 0.7, 0.4]

@@ -30,10 +30,10 @@ from autolabel.types import Exemplars, Explanation, Maker
 class Induce:
     """Searches for the label that says most about each unit."""
 
-    words: int = 12  # own words listed at most
+    words: int = 10  # own words listed at most
     features: int = 2  # classes, concepts and likenesses at most
     contexts: int = 2  # context clauses at most
-    cost: float = 0.002  # of the objective, per word
+    cost: float = 0.003  # of the objective, per word
     like: bool = True  # use embedding neighbourhoods, where the embedding model is installed
     concepts: bool = True  # use the concept hierarchy, where there is one
 
@@ -43,8 +43,8 @@ class Induce:
         lexicon = gather.lexicon_of(explain_split, list(asked))
         embedder, hierarchy = _embedder() if self.like else None, _hierarchy() if self.concepts else None
         said = features(lexicon, _vocabulary(explain_split), embedder, hierarchy)
-        material = search.Material(lexicon, listed(lexicon), said, carry.halves(lexicon, said.cells), contexts(lexicon, groups(lexicon, said)),
-                                   Names.build(lexicon, said))
+        material = search.Material(lexicon, listed(lexicon), said, carry.halves(lexicon, said.cells),
+                                   contexts(lexicon, groups(lexicon, said)), Names.build(lexicon, said))
         settings = search.Settings(self.words, self.features, self.contexts, cost=self.cost)
         maker = Maker("induce", {"words": self.words, "features": self.features, "contexts": self.contexts, "cost": self.cost,
                                  "like": embedder.hash if embedder else None, "concepts": hierarchy is not None})

@@ -1,8 +1,8 @@
 """Which features carry over to words that were left out of the search.
 
-Words that occur in one or two document groups stand in for the words of a text never seen (Good and Turing: what has been
-seen once is like what has not been seen). They are halved by a hash; a feature counts where it sets its words apart from
-the others of both halves.
+The vocabulary is halved by a hash; a feature counts where it sets its words apart from the others in both halves, every word
+counted once, however common. Two thirds of the words of a corpus of this size occur in one or two documents and are much
+like the words of a text never seen (Good and Turing), so that common words do not decide.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from autolabel.explainers.gather import Layer
 from autolabel.explainers.lexicon import Lexicon
 from autolabel.types import hash63
 
-RARE = 2  # document groups
-MIN_CELLS = 3  # rare cells of a feature in each half
+MIN_CELLS = 3  # cells of a feature in each half
 BAR = 2.3  # smallest z in each half; both halves by chance: one in 8,700
 
 
 @dataclass(frozen=True)
 class Halves:
-    """The rare cells of a lexicon, in two halves of the vocabulary."""
+    """The cells of a lexicon, in two halves of the vocabulary."""
 
     cells: tuple[NDArray[np.int64], NDArray[np.int64]]  # cell numbers
     rows: tuple[sp.csr_matrix, sp.csr_matrix]  # [F, cells of the half] of the features
@@ -33,17 +32,16 @@ class Halves:
 
 
 def halves(lexicon: Lexicon, rows: sp.csr_matrix) -> Halves:
-    """Rare cells by the hash of their word. `rows` [F, C]: the features."""
+    """Cells by the hash of their word. `rows` [F, C]: the features."""
     word = lexicon.cell_word
-    rare = (word >= 0) & (lexicon.word_spread[word] <= RARE)
     side = np.array([hash63("half", w) & 1 for w in lexicon.words] + [0], np.int64)[word]
-    cells = (np.flatnonzero(rare & (side == 0)), np.flatnonzero(rare & (side == 1)))
+    cells = (np.flatnonzero((word >= 0) & (side == 0)), np.flatnonzero((word >= 0) & (side == 1)))
     parts = (sp.csr_matrix(rows[:, cells[0]]), sp.csr_matrix(rows[:, cells[1]]))
     return Halves(cells, parts, (np.asarray(parts[0].sum(1)).ravel(), np.asarray(parts[1].sum(1)).ravel()))
 
 
 def candidates(layer: Layer, split: Halves, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """[U, k] the features that carry over best (-1: none), and their correlation with the activation over the rare cells."""
+    """[U, k] the features that carry over best (-1: none), and their correlation with the mean activation over cells."""
     found = [_z(layer, split, side) for side in (0, 1)]
     n_cells = sum(len(c) for c in split.cells)
     both, weakest = (found[0] + found[1]) / np.float32(np.sqrt(2)), np.minimum(found[0], found[1])

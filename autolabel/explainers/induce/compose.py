@@ -92,7 +92,8 @@ def on_cells(state: State, layer: Layer, rows: sp.csr_matrix, pick: Ints, least:
     return state.sums.add(units, before, after, n, a, strong), level, units, cells
 
 
-def _level(state: State, layer: Layer, units: Ints, bare: NDArray[np.bool_], n: NDArray[np.float32], a: NDArray[np.float32], least: int) -> Levels:
+def _level(state: State, layer: Layer, units: Ints, bare: NDArray[np.bool_], n: NDArray[np.float32], a: NDArray[np.float32],
+           least: int) -> Levels:
     """[U] the level of the mean excess over the entries that no clause covers yet."""
     n_units = len(state.scale)
     count = np.bincount(units[bare], n[bare], n_units)

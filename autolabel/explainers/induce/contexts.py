@@ -63,8 +63,8 @@ def contexts(lexicon: Lexicon, groups: Sequence[Group]) -> Contexts:
     word_row, n_forms = np.full(len(lexicon.words), -1, np.int64), len(lexicon.forms)
     word_row[words] = np.arange(len(words))
     kept = np.flatnonzero(word_row[lexicon.form_word] >= 0)
-    of_form = indicator(np.concatenate([word_row[lexicon.form_word[kept]], *(np.full(len(g.forms), len(words) + i) for i, g in enumerate(groups))]),
-                        len(words) + len(groups), np.concatenate([kept, *(g.forms for g in groups)]), n_forms)
+    row = [word_row[lexicon.form_word[kept]], *(np.full(len(g.forms), len(words) + i) for i, g in enumerate(groups))]
+    of_form = indicator(np.concatenate(row), len(words) + len(groups), np.concatenate([kept, *(g.forms for g in groups)]), n_forms)
     excerpts = indicator(lexicon.excerpt, int(lexicon.excerpt.max(initial=-1)) + 1)
     runs = indicator(lexicon.run_form, n_forms)  # [forms, runs]
     in_word = np.flatnonzero(lexicon.run_of_token >= 0)
@@ -121,4 +121,5 @@ def residual(layer: Layer, where: Contexts) -> NDArray[np.float32]:
     at = np.asarray(where.by_position.T @ np.arange(width, dtype=np.float32)).astype(np.int64)
     left -= position[at]
     left[~where.eligible] = 0
-    return left
+    out: NDArray[np.float32] = left
+    return out

@@ -23,7 +23,8 @@ from autolabel.patterns.syntax import Atom
 
 MIN_WORDS, MAX_SHARE = 6, 0.35  # distinct words that a feature must hold for; share of all words that it may hold for at most
 CLASSES = ("digit", "punct", "upper", "title", "mixed", "emoji")
-PREFIXES = ("un", "re", "dis", "pre", "over", "inter", "trans", "sub", "non", "micro", "hyper", "anti", "counter", "under", "out", "con", "com", "pro")
+PREFIXES = ("un", "re", "dis", "pre", "over", "inter", "trans", "sub", "non", "micro", "hyper", "anti", "counter", "under", "out", "con",
+            "com", "pro")
 LENGTHS = ((1, 1), (2, 2), (3, 3), (10, 99), (13, 99))  # letters, from and to
 ANCHORS, ABOVE = 1_500, (0.4, 0.5)  # words whose neighbourhoods are tried, and how near a word must be
 MIN_SUFFIX, MAX_SUFFIX = 2, 4
@@ -52,7 +53,8 @@ def features(lexicon: Lexicon, vocabulary: Sequence[str], embedder: embedded.Emb
     items: list[Feature] = []
     rows: list[NDArray[np.int64]] = []
     seen: set[bytes] = set()
-    of_form = indicator(lexicon.cell_form[lexicon.cell_form >= 0], len(lexicon.forms), np.flatnonzero(lexicon.cell_form >= 0), len(lexicon.cell_form))
+    inside = np.flatnonzero(lexicon.cell_form >= 0)
+    of_form = indicator(lexicon.cell_form[inside], len(lexicon.forms), inside, len(lexicon.cell_form))
     for feature, forms, cells in _candidates(lexicon, vocabulary, embedder, hierarchy):
         if cells is None:
             assert forms is not None
@@ -71,7 +73,8 @@ def features(lexicon: Lexicon, vocabulary: Sequence[str], embedder: embedded.Emb
 Candidate = tuple[Feature, "NDArray[np.int64] | None", "NDArray[np.int64] | None"]  # holds for these forms, or for these cells
 
 
-def _candidates(lexicon: Lexicon, vocabulary: Sequence[str], embedder: embedded.Embedder | None, hierarchy: Hierarchy | None) -> Iterator[Candidate]:
+def _candidates(lexicon: Lexicon, vocabulary: Sequence[str], embedder: embedded.Embedder | None,
+                hierarchy: Hierarchy | None) -> Iterator[Candidate]:
     forms = lexicon.forms
     for name in (*CLASSES, *(s for s in SCRIPTS if s != "latin")):
         text = {"digit": "numbers", "punct": "punctuation marks", "upper": "words in capitals", "title": "capitalised words",
@@ -90,7 +93,8 @@ def _candidates(lexicon: Lexicon, vocabulary: Sequence[str], embedder: embedded.
 def _concepts(lexicon: Lexicon, hierarchy: Hierarchy) -> Iterator[Candidate]:
     place = {word: w for w, word in enumerate(lexicon.words)}
     by_word = _forms_of_word(lexicon)
-    for concept in hierarchy.concepts:
+    # the most specific first: of concepts that hold for the same words it is kept; the root says nothing
+    for concept in reversed([c for c in hierarchy.concepts if c != hierarchy.root]):
         known = sorted(place[t] for t in hierarchy.lexicon(concept)[0] if t in place)
         if len(known) >= MIN_WORDS:
             forms = np.unique(np.concatenate([by_word[w] for w in known]))
@@ -131,7 +135,8 @@ def _shapes(lexicon: Lexicon) -> Iterator[Candidate]:
     for least, most in LENGTHS:
         found = [f for f, form in plain if least <= len(form) <= most]
         span = f"{least}" if least == most else f"{least},"
-        text = f"words of {least} letters" if 1 < least == most else "single letters" if least == 1 else f"long words ({least} letters or more)"
+        short = "single letters" if least == 1 else f"words of {least} letters"
+        text = short if least == most else f"long words ({least} letters or more)"
         yield Feature(Atom("regex", (rf"(?i)\b[a-z]{{{span}}}\b",)), text), np.array(found, np.int64), None
 
 
@@ -149,11 +154,14 @@ def _stems(lexicon: Lexicon) -> Iterator[Candidate]:
 def _pieces(lexicon: Lexicon, vocabulary: Sequence[str]) -> Iterator[Candidate]:
     """Tokens that continue a word: what a model sees of the words it has no token for."""
     later = np.flatnonzero(lexicon.cell_later)
+    if not len(later):
+        return
     order = later[np.argsort(lexicon.cell_token[later], kind="stable")]
     tokens, first = np.unique(lexicon.cell_token[order], return_index=True)
     for token, cells in zip(tokens.tolist(), np.split(order, first[1:]), strict=True):
         text = vocabulary[token].removeprefix("##")
-        if text.isprintable() and any(c.isalnum() for c in text):
+        # one letter of a script that is written with few letters says nothing to a reader
+        if text.isprintable() and any(c.isalnum() for c in text) and (len(text) > 1 or text.isascii()):
             yield Feature(Atom("token", (vocabulary[token],)), f"the word piece -{text}"), None, np.sort(cells)
 
 

@@ -17,6 +17,15 @@ SHARE = 0.6  # of the listed words that a name must cover
 NAMING = ("class", "concept", "like", "stem", "regex")  # kinds of features that can name a list, best first
 TOO_WIDE = 0.12  # share of all words above which a likeness or an ending says nothing of a list
 
+
+@dataclass(frozen=True)
+class Name:
+    """What a list is called."""
+
+    text: str  # `personal pronouns`
+    covers: tuple[bool, ...]  # for each word of the list, whether the name holds for it
+
+
 @dataclass(frozen=True)
 class Names:
     """Which features hold for which words."""
@@ -40,22 +49,23 @@ class Names:
         """For each word whether the feature holds for it."""
         return [feature in self.holds.indices[self.holds.indptr[w]:self.holds.indptr[w + 1]] for w in words]
 
-    def name(self, words: list[int], texts: list[str]) -> str | None:
+    def name(self, words: list[int], texts: list[str]) -> Name | None:
         """What these words (numbers and texts) are called, None where nothing covers enough of them."""
         if len(words) < 3:
             return None
         function = name_of(frozenset(texts), SHARE)
-        if function in FUNCTION_CLASSES:
-            return plural(function)
+        if function is not None:
+            return Name(plural(function), tuple(t in FUNCTION_CLASSES[function] for t in texts))
         found = np.concatenate([self.holds.indices[self.holds.indptr[w]:self.holds.indptr[w + 1]] for w in words])
         rows, count = np.unique(found, return_counts=True)
         best: tuple[float, int] | None = None
         for row, hits in zip(rows.tolist(), count.tolist(), strict=True):
             kind = self.features.items[row].atom.kind
-            if hits < max(3, SHARE * len(words)) or kind not in NAMING or (kind != "class" and self.size[row] > TOO_WIDE * self.holds.shape[0]):
+            wide = kind != "class" and self.size[row] > TOO_WIDE * self.holds.shape[0]
+            if wide or kind not in NAMING or hits < max(3, SHARE * len(words)):
                 continue
             # bits that the name says of a word, for the words it covers; the better readable kinds first
             said = hits * np.log2(self.holds.shape[0] / self.size[row]) * (1 - .12 * NAMING.index(kind))
             if best is None or said > best[0]:
                 best = (said, row)
-        return self.features.items[best[1]].text if best else None
+        return Name(self.features.items[best[1]].text, tuple(self.covered(words, best[1]))) if best else None

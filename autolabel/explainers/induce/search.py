@@ -28,10 +28,10 @@ class Settings:
     features: int = 2  # classes, concepts, likenesses at most
     contexts: int = 2  # context clauses at most
     bar: float = 3.0  # z that a listed word must reach
-    cost: float = 0.002  # of a word
+    cost: float = 0.003  # of a word
     tolerance: float = 0.004  # what a feature may lose on the words seen, for what it says of words not seen
-    weight: float = 0.15  # of a feature's correlation over rare words, beside the objective
-    weight_context: float = 0.15  # of a context's correlation with the residual, beside the objective
+    weight: float = 0.15  # of a feature's correlation over words, each counted once, beside the objective
+    weight_context: float = 0.3  # of a context's correlation with the residual, beside the objective
     tried: int = 6  # features tried per unit and round
 
 
@@ -141,21 +141,25 @@ def _context(state: compose.State, layer: Layer, material: Material, around: tup
     rho = np.where(done, 0, np.stack([a.rho for a in around]))
     family, value = rho.argmax(0), rho.max(0)
     base, level = objective(state.sums), np.zeros(n_units, np.uint8)
-    sums, chosen = state.sums, np.full(n_units, -1, np.int64)
+    sums, chosen, scale, bare = state.sums, np.full(n_units, -1, np.int64), state.scale, state.scale <= 0
     for i, a in enumerate(around):
-        # a unit without any clause yet has no scale: contexts alone are tried at full strength
-        units = np.flatnonzero((family == i) & (value > 0.02) & (state.scale > 0))
+        units = np.flatnonzero((family == i) & (value > 0.02))
         if not len(units):
             continue
         entry_units, tokens = rows_of(a, material.contexts, units)
-        new, at = compose.on_tokens(state, layer, material.lexicon, over, entry_units, tokens)
+        # a unit without any clause yet takes its scale from the context
+        n = np.maximum(np.bincount(entry_units, minlength=n_units), 1)
+        own = np.maximum(np.bincount(entry_units, layer.a[tokens, entry_units], n_units) / n - layer.mean, 0)
+        scaled = replace(state, scale=np.where(bare, own, state.scale).astype(np.float32))
+        new, at = compose.on_tokens(scaled, layer, material.lexicon, over, entry_units, tokens)
         gain = objective(new) - base
         take = np.zeros(n_units, np.bool_)
         take[units] = True
         take &= (at > 0) & (gain + settings.weight_context * value > 2 * settings.cost) & (gain > -settings.tolerance)
         sums, level, chosen = sums.pick(new, take), np.where(take, at, level).astype(np.uint8), np.where(take, i, chosen)
+        scale = np.where(take, scaled.scale, scale).astype(np.float32)
         kept = take[entry_units]
         entry_units, tokens = entry_units[kept], tokens[kept]
         over[entry_units, tokens] = np.maximum(over[entry_units, tokens], at[entry_units])
         done[i, units] = True
-    return replace(state, sums=sums), Context(chosen, level)
+    return replace(state, sums=sums, scale=scale), Context(chosen, level)

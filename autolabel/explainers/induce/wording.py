@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 from autolabel.explainers import atoms
 from autolabel.explainers.induce.around import Around
-from autolabel.explainers.induce.naming import Names
 from autolabel.explainers.induce.search import Found, Material
 from autolabel.explainers.objective import LEVELS
 from autolabel.patterns.syntax import Clause
@@ -90,10 +89,11 @@ class Wording:
     def _list(self, own: list[tuple[int, int]]) -> str:
         ordered = [w for _, w in sorted(own, key=lambda item: -item[0])]
         texts = [self._text(w) for w in ordered]
-        shown = atoms.some(texts, SHOWN)
         if name := self.material.names.name(ordered, texts):
-            return f"{name}: {shown}"
-        return f"“{texts[0]}”" if len(texts) == 1 else f"the words {shown}"
+            inside = [t for t, holds in zip(texts, name.covers, strict=True) if holds]
+            outside = [t for t, holds in zip(texts, name.covers, strict=True) if not holds]
+            return f"{name.text}: {atoms.some(inside, SHOWN)}" + (f"; also {atoms.some(outside, EXAMPLES)}" if outside else "")
+        return f"“{texts[0]}”" if len(texts) == 1 else f"the words {atoms.some(texts, SHOWN)}"
 
     def _features(self, features: list[tuple[int, int]], examples: dict[int, list[int]]) -> list[Part]:
         parts: list[Part] = []
