@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from autolabel.types import (
-    ActivationRecord, Completion, Excerpt, Exemplars, Explanation, Score, Side, Simulation, Site, Split,
+    ActivationRecord,
+    Completion,
+    Excerpt,
+    Exemplars,
+    Explanation,
+    Score,
+    Side,
+    Simulation,
+    Site,
+    Split,
 )
 
 if TYPE_CHECKING:

@@ -11,9 +11,7 @@ import autolabel as al
 from autolabel.errors import CatalogueError, PatternError, SettingsError, UnitError
 from autolabel.pipeline.selection import select_units
 
-LABELS = ("unit model layer site neuron side label pattern explainer llm simulator score ci_low ci_high peak peak_low peak_high n p_foreign p_size p "
-          "q_value baseline peak_baseline ceiling rho_context rho_context_low rho_context_high contextual rho_new rho_new_low rho_new_high "
-          "carries_over informative rank mass_recall verdict reason test_looks cost_usd").split()
+LABELS = ["unit", "model", "layer", "site", "neuron", "side", "label", "pattern", "explainer", "llm", "simulator", "score", "ci_low", "ci_high", "peak", "peak_low", "peak_high", "n", "p_foreign", "p_size", "p", "q_value", "baseline", "peak_baseline", "ceiling", "rho_context", "rho_context_low", "rho_context_high", "contextual", "rho_new", "rho_new_low", "rho_new_high", "carries_over", "informative", "rank", "mass_recall", "verdict", "reason", "test_looks", "cost_usd"]
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Near-duplicates: MinHash signatures of word 3-shingles, and the exact Jaccard similarity that a candidate pair must pass.
 
 Broder 1997; banding after Leskovec, Rajaraman & Ullman, Mining of Massive Datasets, chapter 3. 128 permutations in 16 bands
-of 8 rows make a pair at Jaccard s a candidate with probability 1 - (1 - s**8)**16: .947 at .8, .06 at .5. All documents of
-a batch are hashed at once with numpy. The hashes depend on the text alone: never on the process, the order or the tokenizer.
+of 8 rows make a pair at Jaccard s a candidate with probability 1 - (1 - s**8)**16: .947 at .8, .06 at .5. The signatures
+are datasketch's; shingles are hashed once per distinct word. The hashes depend on the text alone: never on the process, the order or the tokenizer.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from hashlib import blake2b
 from itertools import pairwise
 
 import numpy as np
+from datasketch import MinHash
 from numpy.typing import NDArray
 
 PERMUTATIONS, BANDS = 128, 16
@@ -25,9 +26,7 @@ VOCABULARY = 50_000  # words whose hashes are kept at hand
 Hashes = NDArray[np.uint64]
 
 _UNSPACED = re.compile("([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])")
-_rng = np.random.Generator(np.random.PCG64(20_240_601))  # fixed: the permutations are part of the corpus id
-_A = (_rng.integers(1, 2**63, PERMUTATIONS, dtype=np.uint64) << np.uint64(1)) | np.uint64(1)  # odd: a bijection of 64 bits
-_B = _rng.integers(0, 2**63, PERMUTATIONS, dtype=np.uint64)
+SEED = 20_240_601  # of the permutations: fixed, they are part of the corpus id
 _STEP = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x165667B19E3779F9))
 
 
@@ -71,12 +70,13 @@ class Shingler:
 
 def signatures(shingles: Hashes, first: NDArray[np.int64]) -> NDArray[np.uint32]:
     """[n, 128] MinHash signatures of n texts from their flat shingle hashes."""
-    n = len(first) - 1
-    out = np.empty((PERMUTATIONS, n), np.uint32)
-    if n:
-        for row, (a, b) in enumerate(zip(_A, _B, strict=True)):
-            out[row] = np.minimum.reduceat(((shingles * a + b) >> np.uint64(32)).astype(np.uint32), first[:-1])
-    return np.ascontiguousarray(out.T)
+
+    out = np.empty((len(first) - 1, PERMUTATIONS), np.uint32)
+    values = (shingles >> np.uint64(32)).tolist()  # datasketch permutes 32-bit hashes
+    texts = (values[low:high] for low, high in pairwise(first.tolist()))
+    for row, made in enumerate(MinHash.generator(texts, num_perm=PERMUTATIONS, seed=SEED, hashfunc=int, scheme="affine32")):
+        out[row] = made.hashvalues
+    return out
 
 
 def bands(signature: NDArray[np.uint32]) -> NDArray[np.int64]:

@@ -84,7 +84,8 @@ class NestedLists:
         self._slots = []
         for ids in self.ids:
             column, rank = np.nonzero(ids >= 0)
-            place, items, _ = by_word.gather(np.searchsorted(self.used, ids[column, rank]))
+            length, items, _ = by_word.gather(np.searchsorted(self.used, ids[column, rank]))
+            place = np.repeat(np.arange(len(length)), length)
             order = np.lexsort((rank[place], column[place], items))
             cell, column, rank = items[order].astype(np.int64), column[place][order], rank[place][order]
             fresh = np.ones(len(cell), bool)
@@ -101,7 +102,8 @@ class NestedLists:
         length = self.ids[k].shape[1]
         if not length:
             return
-        row, slot, _ = self._slots[k].gather(self._cell[block.batch.span])
+        entries, slot, _ = self._slots[k].gather(self._cell[block.batch.span])
+        row = np.repeat(np.arange(len(entries)), entries)
         column = slot // length  # int32
         v = block.flat.numpy()[row, column]
         size = self.ids[k].size

@@ -57,22 +57,30 @@ class Grouped:
         return cls(start, item[order].astype(np.int32)), order
 
     def gather(self, rows: Ints) -> tuple[Ints, NDArray[np.int32], Ints]:
-        """For a list of rows: the place of each item's row in that list, the items, and where they stand in `item`."""
+        """For a list of rows: how many items each has, the items, and where they stand in `item`."""
         first = self.start[rows]
         length = self.start[rows + 1] - first
-        place = np.repeat(np.arange(len(rows), dtype=np.int64), length)
         ends = np.cumsum(length)
-        at = np.arange(len(place), dtype=np.int64) + np.repeat(first - (ends - length), length)
-        return place, self.item[at], at
+        at = np.arange(ends[-1] if len(ends) else 0, dtype=np.int64) + np.repeat(first - (ends - length), length)
+        return length, self.item[at], at
 
 
 @dataclass(frozen=True)
 class Entries:
-    """Entries of one batch and layer: each says that token `row` of the batch has level `level`, `sign` times."""
+    """Entries of n tokens and one layer: each says that its token has level `level`, `sign` times. Sorted by token."""
 
-    row: Ints  # [E] token of the batch
+    length: Ints  # [n] entries of each token
     level: NDArray[np.int32]  # [E] level, counted from the first level of the layer
     sign: NDArray[np.float64] | None  # [E] +1 or -1; None: all +1
+
+    def of_token(self, x: Ints) -> Ints:
+        """[E] the value of each entry's token, from x [n]."""
+        return np.repeat(x, self.length)
+
+    @property
+    def row(self) -> Ints:
+        """[E] the token of each entry."""
+        return self.of_token(np.arange(len(self.length), dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -85,13 +93,13 @@ class LayerEntries:
 
     def batch(self, cell: Ints, span: slice) -> tuple[Entries, Entries]:
         """(what cells say, what context changes) for the tokens `span`, whose cells are `cell`."""
-        row, level, _ = self.by_cell.gather(cell)
-        return Entries(row, level, None), self.tokens(np.arange(span.start, span.stop, dtype=np.int64))
+        length, level, _ = self.by_cell.gather(cell)
+        return Entries(length, level, None), self.tokens(np.arange(span.start, span.stop, dtype=np.int64))
 
     def tokens(self, token: Ints) -> Entries:
-        """What context changes at a list of tokens of the chunk; rows count within the list."""
-        row, level, at = self.by_token.gather(token)
-        return Entries(row, level, self.sign[at])
+        """What context changes at a list of tokens of the chunk."""
+        length, level, at = self.by_token.gather(token)
+        return Entries(length, level, self.sign[at])
 
     @classmethod
     def build(cls, labels: Labels, layer: int, strengths: Strengths) -> LayerEntries:

@@ -76,43 +76,50 @@ class OwnSums:
             np.add.at(self.unit_mass[k].reshape(-1), (coarse[window] * STRATA + stratum.reshape(-1)[at]) * lay.width + unit,
                       mass.reshape(-1)[at].astype(np.float64))
         for e in self._entries[k].batch(self._cell[block.batch.span], block.batch.span):
-            if len(e.row):
+            if len(e.level):
                 self._levels(block, lay, e, group, coarse, stratum)
 
     def _levels(self, block: Block, lay: _LayerLevels, e: Entries, group: Ints, coarse: Ints, stratum: Ints) -> None:
         """Entries of one layer of one batch. No array here is larger than their number."""
         _, length, width = block.a.shape
-        v = block.flat.numpy().reshape(-1)[e.row * width + lay.column[e.level]]
-        window, level = e.row // length, e.level + lay.levels.start
-        every = self._tokens.shape[1]
-        key = group[window] * every + level
+        tokens, every = np.arange(len(e.length), dtype=np.int64), self._tokens.shape[1]
+        flat = e.of_token(tokens * width)
+        flat += lay.column[e.level]
+        v = block.flat.numpy().reshape(-1)[flat]
+        key = e.of_token(np.repeat(group * every + lay.levels.start, length))
+        key += e.level
         value = v.astype(np.float64) if e.sign is None else v * e.sign
         np.add.at(self._tokens.reshape(-1), key, np.float32(1) if e.sign is None else e.sign.astype(np.float32))
         np.add.at(self._a_level.reshape(-1), key, value)
         at = np.flatnonzero(v > lay.tau99_of[e.level])
-        np.add.at(self.positives.reshape(-1), coarse[window[at]] * every + level[at], 1.0 if e.sign is None else e.sign[at])
-        label = lay.label[e.level]
-        self.documents.add(*((label, block.block[window]) if e.sign is None else (label[e.sign > 0], block.block[window[e.sign > 0]])))
+        row = key[at] // every % self.coarse  # groups is a multiple of coarse
+        np.add.at(self.positives.reshape(-1), row * every + key[at] % every, 1.0 if e.sign is None else e.sign[at])
+        if self.documents.waits(lay.rows):
+            fired = slice(None) if e.sign is None else e.sign > 0
+            self.documents.add(lay.label[e.level[fired]], e.of_token(np.repeat(block.block, length))[fired])
         if self.mass:
             at = np.flatnonzero(v > lay.tau_of[e.level])
-            row = coarse[window[at]] * STRATA + stratum[window[at], lay.column[e.level[at]]]
-            np.add.at(self.label_mass.reshape(-1), row * self.label_mass.shape[1] + label[at], value[at])
+            window, level = flat[at] // (length * width), e.level[at]
+            row = coarse[window] * STRATA + stratum[window, lay.column[level]]
+            np.add.at(self.label_mass.reshape(-1), row * self.label_mass.shape[1] + lay.label[level], value[at])
 
     def finish(self) -> None:
         """From sums by level to sums by label, and the level of strength 0: what the others leave of the unit. Once, after the walk."""
         levels, zero = self.labels.levels, self.labels.levels.first[1:] - 1
-        tokens = self._tokens.astype(np.float64)
-        scaled = tokens * levels.value
-        self.c, self.c2, self.ac = (levels.per_label(x) for x in (scaled, scaled * levels.value, self._a_level * levels.value))
-        self.tokens, self.a_level = self._gather(tokens), self._gather(self._a_level)
+        self.c, self.c2, self.ac = (np.empty((self.groups, len(self.labels))) for _ in range(3))
+        for g in range(self.groups):  # row by row: what is in between stays in the cache
+            scaled = self._tokens[g] * levels.value
+            self.c[g], self.c2[g] = levels.per_label(scaled), levels.per_label(scaled * levels.value)
+            self.ac[g] = levels.per_label(self._a_level[g] * levels.value)
+        self.tokens, self.a_level = self._gather(self._tokens), self._gather(self._a_level)
         self.tokens[:, zero] = self.n_coarse[:, None] - levels.per_label(self.tokens)
         self.positives[:, zero] = self.of_unit(self.unit_positives) - levels.per_label(self.positives)
         self.a_level[:, zero] = self._gather(self.of_unit(self.a)) - levels.per_label(self.a_level)
         self._tokens, self._a_level = np.zeros((0, 0), np.float32), np.zeros((0, 0))
 
-    def _gather(self, x: Floats) -> Floats:
+    def _gather(self, x: NDArray[np.floating]) -> Floats:
         """From groups to coarse groups: block % coarse = (block % groups) % coarse, as groups is a multiple of coarse."""
-        out: Floats = x.reshape(self.groups // self.coarse, self.coarse, -1).sum(0)
+        out: Floats = x.reshape(self.groups // self.coarse, self.coarse, -1).sum(0, dtype=np.float64)
         return out
 
     def of_unit(self, units: list[Floats]) -> Floats:

@@ -56,7 +56,7 @@ class Recorded:
             self._record(key, tokens)
         wanted = {(site.layer, site.name) for site in sites}
         whole = slice(0, length)
-        with self._data.open("rb") as file:
+        with self._data.open("rb") as file, torch.inference_mode():  # as in a pass of the inner subject
             for site, (offset, scale) in zip(self.sites, self._index[key], strict=True):
                 if (site.layer, site.name) in wanted:
                     file.seek(offset)

@@ -82,7 +82,7 @@ def statistics(subject, data: Excerpts) -> dict[tuple[str, Side], LayerStats]:  
 
 
 def labels(subject, data: Excerpts, contextual: float = 0.25, seed: int = 0) -> list[Explanation]:  # type: ignore[no-untyped-def]
-    """One label for each unit: 8 words drawn by frequency, in two strengths; a share of them looks at the words before, too."""
+    """One label for each unit: 8 words drawn by the root of their frequency, in two strengths (they fire on 5 % of the tokens); a share of them looks at the words before, too."""
     import json
 
     from autolabel.patterns.words import WordTable
@@ -93,7 +93,7 @@ def labels(subject, data: Excerpts, contextual: float = 0.25, seed: int = 0) -> 
     for word, n in zip(table.folded, count.tolist(), strict=True):
         folded[word] = folded.get(word, 0) + n
     words = np.array([w for w, n in folded.items() if n >= 5])
-    share = np.array([folded[w] for w in words.tolist()], np.float64) ** 0.7
+    share = np.array([folded[w] for w in words.tolist()], np.float64) ** 0.5
     rng = np.random.default_rng(seed)
     out = []
     for site in subject.sites:
