@@ -12,7 +12,7 @@ from autolabel.pipeline.progress import Progress, silent
 from autolabel.pipeline.runfile import label
 from autolabel.summary import Summary, summarise
 
-QUICK_LAYERS = ("1", "4")  # an early and a late one
+QUICK_LAYERS = ("0", "1")  # the first ones: the forward pass ends there
 QUERIES = (
     "SELECT unit, label, score, ci_low FROM labels WHERE verdict = 'confirmed' ORDER BY score DESC LIMIT 10",
     "SELECT verdict, count(*) AS units, avg(score) AS mean_rho FROM labels GROUP BY verdict ORDER BY units DESC",

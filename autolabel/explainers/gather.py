@@ -7,6 +7,7 @@ out over several passes). Nothing grows with the corpus.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from autolabel.protocols import ExplainSplit
 from autolabel.types import Exemplars, Side, Site
 
 MIN_TOKENS, MAX_TOKENS = 32_768, 262_144
-MEMORY_BYTES = 1 << 30  # of half-precision activations held at once
+MEMORY_BYTES = 768 << 20  # of half-precision activations held at once
 
 Key = tuple[str, Side]
 
@@ -66,8 +67,12 @@ def by_layer(units: Iterable[Exemplars]) -> dict[Key, list[Exemplars]]:
 
 
 def lexicon_of(split: ExplainSplit, keys: Sequence[Key]) -> Lexicon:
-    """The lexicon of the tokens that a pass over `keys` will read."""
-    return read(split.chunks(), _n_tokens(split, keys))
+    """The lexicon of the tokens that a pass over `keys` will read; made once per view of the split."""
+    n_tokens = _n_tokens(split, keys)
+    if ("lexicon", n_tokens) not in split.memo:
+        split.memo["lexicon", n_tokens] = read(split.chunks(), n_tokens)
+    lexicon: Lexicon = split.memo["lexicon", n_tokens]
+    return lexicon
 
 
 def layers(split: ExplainSplit, keys: Sequence[Key], lexicon: Lexicon) -> Iterator[Layer]:
@@ -77,13 +82,34 @@ def layers(split: ExplainSplit, keys: Sequence[Key], lexicon: Lexicon) -> Iterat
         if layer not in sites:
             raise SetupError(f"{split.subject.name} has no layer {layer!r}: it has {', '.join(sites)}")
     names = sorted({layer for layer, _ in keys}, key=lambda name: sites[name].order)
-    for some in _passes([sites[name] for name in names], lexicon.n_tokens):
-        held = _run(split, some, lexicon.n_tokens)
+    groups = list(_passes([sites[name] for name in names], lexicon.n_tokens))
+    for some in groups:
+        # one pass serves all explainers that are given the same split; of several passes none is kept
+        held = _kept(split, some, lexicon.n_tokens) if len(groups) == 1 else _run(split, some, lexicon.n_tokens)
         for site in some:
-            x = held.pop(site.layer)
+            x = held[site.layer] if len(groups) == 1 else held.pop(site.layer)
             for side in ("+", "-"):
                 if (site.layer, side) in keys:
                     yield _layer(site, side, split.stats[site.layer, side], x, lexicon)
+
+
+_last: dict[int, tuple[weakref.ref[ExplainSplit], tuple[str, ...], int, dict[str, NDArray[np.float16]]]] = {}
+
+
+def _kept(split: ExplainSplit, sites: Sequence[Site], n_tokens: int) -> dict[str, NDArray[np.float16]]:
+    """As `_run`, from memory where this very split has been read before; forgotten when the split is, or another one is read."""
+    names = tuple(site.layer for site in sites)
+    if found := _last.get(id(split)):
+        of, have, n, held = found
+        if of() is split and set(names) <= set(have) and n == n_tokens:
+            return held
+    _last.clear()
+    held = _run(split, sites, n_tokens)
+    key = id(split)
+    def forget(_: object) -> None:
+        _last.pop(key, None)
+    _last[key] = weakref.ref(split, forget), names, n_tokens, held
+    return held
 
 
 def _n_tokens(split: ExplainSplit, keys: Sequence[Key]) -> int:
@@ -103,11 +129,22 @@ def _passes(sites: Sequence[Site], n_tokens: int) -> Iterator[list[Site]]:
         yield some
 
 
+def _held(split: ExplainSplit, sites: Sequence[Site], n_tokens: int) -> dict[str, NDArray[np.float16]]:
+    """What `_run` gives, kept with the view of the split until other sites are asked for: several explainers, one pass."""
+    key = ("half", n_tokens, tuple(site.layer for site in sites))
+    if key not in split.memo:
+        for old in [k for k in split.memo if isinstance(k, tuple) and k[0] == "half"]:
+            del split.memo[old]  # never two sets at once: MEMORY_BYTES holds for all
+        split.memo[key] = _run(split, sites, n_tokens)
+    held: dict[str, NDArray[np.float16]] = split.memo[key]
+    return held
+
+
 def _run(split: ExplainSplit, sites: Sequence[Site], n_tokens: int) -> dict[str, NDArray[np.float16]]:
     """x [N, U] in half precision for each of `sites`."""
     import torch
 
-    held = {site.layer: np.empty((n_tokens, site.width), np.float16) for site in sites}
+    held = {site.layer: torch.empty((n_tokens, site.width), dtype=torch.float16) for site in sites}
     done = 0
     for chunk in split.chunks():
         chunk = head(chunk, n_tokens - done)
@@ -116,24 +153,26 @@ def _run(split: ExplainSplit, sites: Sequence[Site], n_tokens: int) -> dict[str,
         for batch in chunk.batches(split.batch_size):
             def visit(site: Site, x: torch.Tensor, span: slice,
                       at: int = done + batch.span.start, to: int = done + batch.span.stop) -> None:
-                # beyond half precision's range is as good as its largest value: such a token is strong either way
-                flat = x[:, span].reshape(to - at, -1).float().clamp(-65504, 65504)
-                held[site.layer][at:to] = flat.to(torch.float16).cpu().numpy()
+                rows = x[:, span]
+                held[site.layer][at:to].view(rows.shape).copy_(rows)
             split.subject.run(batch.tokens, sites, visit)
         done += chunk.n_tokens
-    return held
+    return {name: x.numpy() for name, x in held.items()}
 
 
 def _layer(site: Site, side: Side, stats: LayerStats, x: NDArray[np.float16], lexicon: Lexicon) -> Layer:
     import torch
 
     raw = torch.from_numpy(x).float()  # numpy converts half precision one number at a time
-    a: NDArray[np.float32] = (raw.neg_() if side == "-" else raw).clamp_(min=0).numpy()
+    # beyond half precision's range is as good as its largest value: such a token is strong either way
+    a: NDArray[np.float32] = (raw.neg_() if side == "-" else raw).clamp_(0, 65504).numpy()
     cells = indicator(lexicon.cell, len(lexicon.cell_form))
     sums = np.asarray(cells @ a)
     n, mean = lexicon.cell_count.astype(np.float32), a.mean(0, dtype=np.float64)
     square = np.einsum("tu,tu->u", a, a) / max(len(a), 1)
-    # one column at a time would be slow: the comparison is made in place of a second dense array of floats
-    strong = np.asarray(cells @ (a > stats.tau99.astype(np.float32)).astype(np.float32))
+    # few tokens are strong: their places are counted, not a second dense array summed
+    token, unit = np.nonzero(a > stats.tau99.astype(np.float32))
+    count = sp.coo_matrix((np.ones(len(token), np.float32), (lexicon.cell[token], unit)), shape=sums.shape)
+    strong: NDArray[np.float32] = count.toarray()
     std = np.sqrt(np.maximum(square - mean ** 2, 0))
     return Layer(site, side, stats, a, n, sums, strong, mean.astype(np.float32), std.astype(np.float32), strong.sum(0))

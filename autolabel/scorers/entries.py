@@ -96,6 +96,12 @@ class LayerEntries:
         length, level, _ = self.by_cell.gather(cell)
         return Entries(length, level, None), self.tokens(np.arange(span.start, span.stop, dtype=np.int64))
 
+    def matrices(self, n_levels: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+        """([cells, levels] of ones, [tokens, levels] of signs), float32."""
+        one, two = self.by_cell, self.by_token
+        return (sp.csr_matrix((np.ones(len(one.item), np.float32), one.item, one.start), shape=(len(one.start) - 1, n_levels)),
+                sp.csr_matrix((self.sign.astype(np.float32), two.item, two.start), shape=(len(two.start) - 1, n_levels)))
+
     def tokens(self, token: Ints) -> Entries:
         """What context changes at a list of tokens of the chunk."""
         length, level, at = self.by_token.gather(token)

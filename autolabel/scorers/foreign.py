@@ -8,8 +8,9 @@ than 200 other units, all such layers are pooled.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,12 +22,13 @@ from autolabel.scorers.labels import Labels
 from autolabel.scorers.walk import Block
 from autolabel.stats import rank_p
 
+if TYPE_CHECKING:
+    import torch
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 ENOUGH = 200  # foreign units, or foreign labels, below which a rank is too coarse
 TABLE_BYTES = 512 * 2**20  # for the sums of a by cell
-
-EachTable = Callable[[int, Ints, NDArray[np.float32], Ints], None]
 
 
 class ForeignSums:
@@ -56,7 +58,13 @@ class ForeignSums:
         self._rare = slot[cell] == len(kept)
         self._table = [torch.zeros(len(kept) + 1, w) for w in self.widths]
         self._cells = [strengths.cells[q].tocsc()[:, kept].tocsr().astype(np.float32) for q in self.patterns]
-        self._by_token = [self._tokens(strengths, q, cell) for q in self.patterns]
+        self._by_token, self._live, self._added = [], [], []
+        for q, w in zip(self.patterns, self.widths, strict=True):
+            tokens = self._tokens(strengths, q, cell)
+            live = np.unique(tokens.indices)  # the others would be added up for nothing in every batch
+            self._by_token.append(tokens[:, live])
+            self._live.append(live)
+            self._added.append(torch.zeros(len(live), w))
         cell_token = np.zeros(n_cells, np.int64)
         cell_token[cell] = excerpts.tokens
         self._kept_token, self._kept_count, self._tokens_of = cell_token[kept], count[kept], excerpts.tokens
@@ -75,9 +83,7 @@ class ForeignSums:
         self._table[k].index_add_(0, self._slot[span], block.flat)
         here = self._by_token[k][span]
         if here.nnz:
-            across = here.T.tocsr()
-            live = np.flatnonzero(np.diff(across.indptr))  # adding to all of S would cost more than the product
-            self.sums[k][live] += _product(across[live], block.flat.numpy())
+            _add_product(self._added[k], here.T.tocsr(), block.flat)
         rare = np.flatnonzero(self._rare[span])
         if len(rare):
             for watch in self.watchers:
@@ -85,12 +91,17 @@ class ForeignSums:
 
     def end_chunk(self) -> None:
         """From sums by cell to sums by pattern."""
+        import torch
+
         for k, table in enumerate(self._table):
             rows = table[:-1].numpy()
-            self.sums[k] += _product(self._cells[k], rows)
+            whole = torch.zeros(len(self.patterns[k]), self.widths[k])
+            _add_product(whole, self._cells[k], table[:-1])
+            whole[torch.from_numpy(self._live[k].astype(np.int64))] += self._added[k]
+            self.sums[k] += whole.numpy()
             for watch in self.watchers:
                 watch.rows(k, self._kept_token, self._kept_count.astype(np.float64), rows)
-        self._table, self._by_token = [], []
+        self._table, self._by_token, self._added = [], [], []
 
 
 class CellWatcher:
@@ -101,20 +112,18 @@ class CellWatcher:
         raise NotImplementedError
 
 
-def _product(left: sp.csr_matrix, right: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sparse @ dense on all threads: a gemm where the left side is dense enough for it to be faster."""
+def _add_product(total: torch.Tensor, left: sp.csr_matrix, right: torch.Tensor) -> None:
+    """total += sparse @ dense on all threads: a gemm where the left side is dense enough for it to be faster."""
     import torch
 
-    dense = torch.from_numpy(right)
     if left.nnz > 0.1 * left.shape[0] * left.shape[1]:
-        return np.asarray((torch.from_numpy(left.toarray()) @ dense).numpy(), np.float32)
-    import warnings
-
+        torch.addmm(total, torch.from_numpy(left.toarray()), right, out=total)
+        return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # torch calls its CSR layout beta; shapes and order come from scipy
         sparse = torch.sparse_csr_tensor(torch.from_numpy(left.indptr.astype(np.int64)), torch.from_numpy(left.indices.astype(np.int64)),
                                          torch.from_numpy(left.data), left.shape, check_invariants=False)
-    return np.asarray((sparse @ dense).numpy(), np.float32)
+    torch.addmm(total, sparse, right, out=total)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ its maximum falls (what is above falls in the last one).
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from autolabel.excerpts import Excerpts
@@ -52,6 +53,25 @@ class OwnSums:
         self.n += np.bincount(excerpts.block % self.groups, weights=lengths, minlength=self.groups)
         self.n_coarse += np.bincount(excerpts.block % self.coarse, weights=lengths, minlength=self.coarse)
         self.n_excerpts += len(excerpts)
+        for k, entries in enumerate(self._entries):
+            self._count(excerpts, self._by_layer[k], entries)
+
+    def _count(self, excerpts: Excerpts, lay: _LayerLevels, entries: LayerEntries) -> None:
+        """Tokens by level and group, and documents by label: they need no activations, so cells are counted, not tokens."""
+        block = np.repeat(excerpts.block, excerpts.lengths)
+        by_cell, by_token = entries.matrices(len(lay.label))
+        tokens = _spread(block % self.groups, self.groups, self._cell, by_cell, by_token).toarray()
+        self._tokens[:, lay.levels] += tokens
+        if not lay.rows.stop - lay.rows.start:
+            return
+        per_group = np.add.reduceat(tokens, lay.first[:-1], axis=1) > 0.5
+        self.documents.close(lay.rows.start + np.flatnonzero(per_group.sum(0) >= self.documents.enough))
+        still = np.flatnonzero(self.documents.open[lay.label])
+        if len(still):
+            blocks, number = np.unique(block, return_inverse=True)
+            fired = _spread(number, len(blocks), self._cell, by_cell[:, still], by_token[:, still]).tocoo()
+            live = fired.data > 0.5
+            self.documents.add(lay.label[still[fired.col[live]]], blocks[fired.row[live]])
 
     def end_chunk(self) -> None:
         """Let go of the chunk."""
@@ -80,26 +100,22 @@ class OwnSums:
                 self._levels(block, lay, e, group, coarse, stratum)
 
     def _levels(self, block: Block, lay: _LayerLevels, e: Entries, group: Ints, coarse: Ints, stratum: Ints) -> None:
-        """Entries of one layer of one batch. No array here is larger than their number."""
+        """Sums that need activations. Most entries of a rectified unit are 0 and end here at once."""
         _, length, width = block.a.shape
-        tokens, every = np.arange(len(e.length), dtype=np.int64), self._tokens.shape[1]
-        flat = e.of_token(tokens * width)
+        flat = e.of_token(np.arange(0, len(e.length) * width, width, dtype=np.int64))
         flat += lay.column[e.level]
         v = block.flat.numpy().reshape(-1)[flat]
-        key = e.of_token(np.repeat(group * every + lay.levels.start, length))
-        key += e.level
-        value = v.astype(np.float64) if e.sign is None else v * e.sign
-        np.add.at(self._tokens.reshape(-1), key, np.float32(1) if e.sign is None else e.sign.astype(np.float32))
-        np.add.at(self._a_level.reshape(-1), key, value)
-        at = np.flatnonzero(v > lay.tau99_of[e.level])
-        row = key[at] // every % self.coarse  # groups is a multiple of coarse
-        np.add.at(self.positives.reshape(-1), row * every + key[at] % every, 1.0 if e.sign is None else e.sign[at])
-        if self.documents.waits(lay.rows):
-            fired = slice(None) if e.sign is None else e.sign > 0
-            self.documents.add(lay.label[e.level[fired]], e.of_token(np.repeat(block.block, length))[fired])
+        live = np.flatnonzero(v)
+        v, level, window = v[live], e.level[live], flat[live] // (length * width)
+        sign = None if e.sign is None else e.sign[live]
+        value = v.astype(np.float64) if sign is None else v * sign
+        every = self._a_level.shape[1]
+        np.add.at(self._a_level.reshape(-1), (group * every + lay.levels.start)[window] + level, value)
+        at = np.flatnonzero(v > lay.tau99_of[level])
+        np.add.at(self.positives.reshape(-1), (coarse * every + lay.levels.start)[window[at]] + level[at], 1.0 if sign is None else sign[at])
         if self.mass:
-            at = np.flatnonzero(v > lay.tau_of[e.level])
-            window, level = flat[at] // (length * width), e.level[at]
+            at = np.flatnonzero(v > lay.tau_of[level])
+            window, level = window[at], level[at]
             row = coarse[window] * STRATA + stratum[window, lay.column[level]]
             np.add.at(self.label_mass.reshape(-1), row * self.label_mass.shape[1] + lay.label[level], value[at])
 
@@ -148,12 +164,21 @@ class _LayerLevels:
         lay = labels.layers[layer]
         self.rows, self.levels = labels.of_layer(layer), labels.levels_of_layer(layer)
         self.label = labels.levels.label[self.levels]
+        self.first = labels.levels.first[self.rows.start:self.rows.stop + 1] - self.levels.start
         self.width = lay.width
         self.column = labels.column[self.label]
         self.tau = torch.from_numpy(lay.tau.astype(np.float32))
         self.tau99 = torch.from_numpy(lay.tau99.astype(np.float32))
         self.tau_of, self.tau99_of = self.tau.numpy()[self.column], self.tau99.numpy()[self.column]
         self.top = lay.top.astype(np.float32)
+
+
+def _spread(row: Ints, n_rows: int, cell: Ints, by_cell: sp.csr_matrix, by_token: sp.csr_matrix) -> sp.csr_matrix:
+    """[rows, levels] entries of the tokens of each row (a group, a document), from entries by cell and by token."""
+    ones, n = np.ones(len(row), np.float32), len(row)
+    cells = sp.csr_matrix((ones, (row, cell)), shape=(n_rows, by_cell.shape[0]))
+    tokens = sp.csr_matrix((ones, (row, np.arange(n))), shape=(n_rows, n))
+    return sp.csr_matrix(cells @ by_cell + tokens @ by_token)
 
 
 def _stratum(largest: NDArray[np.float32], top: NDArray[np.float32]) -> Ints:

@@ -124,9 +124,15 @@ class FirstDocuments:
         self._open = np.ones(n_labels, bool)
         self._keys, self._waiting, self._n_waiting = np.zeros(0, np.int64), [np.zeros(0, np.int64)], 0
 
-    def waits(self, rows: slice) -> bool:
-        """Whether some label of `rows` is not yet known to fire in enough documents."""
-        return bool(self._open[rows].any())
+    @property
+    def open(self) -> NDArray[np.bool_]:
+        """[P] labels that are not yet known to fire in enough documents."""
+        return self._open
+
+    def close(self, label: Ints) -> None:
+        """These labels are known to fire in enough documents."""
+        self._count[label[self._open[label]]] = self.enough
+        self._open[label] = False
 
     def add(self, label: Ints, block: Ints) -> None:
         """Labels [E] fire in the documents [E]; the same pair any number of times."""

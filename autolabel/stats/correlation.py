@@ -108,6 +108,10 @@ def correlate(s: Sums, confidence: float = 0.95) -> Correlation:
 
     rho, g = influence(s)
     se, df, d = error(g)
+    # a perfect correlation: every G_d is 0 but for rounding, whose df would mean nothing; all groups with tokens agree
+    perfect, live = np.abs(rho) > 1 - CLIP, np.broadcast_to((_column(s.n) > 0).sum(0), rho.shape)
+    df = np.where(perfect & (live > 1), live - 1.0, df)
+    se = np.where(perfect & (live > 1), np.nan_to_num(se), se)
     _, _, _, va, vc = moments(s)
     z, half = fisher(rho, se)
     half = half * student.ppf(0.5 + confidence / 2, df)

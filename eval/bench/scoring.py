@@ -82,7 +82,10 @@ def statistics(subject, data: Excerpts) -> dict[tuple[str, Side], LayerStats]:  
 
 
 def labels(subject, data: Excerpts, contextual: float = 0.25, seed: int = 0) -> list[Explanation]:  # type: ignore[no-untyped-def]
-    """One label for each unit: 8 words drawn by the root of their frequency, in two strengths (they fire on 5 % of the tokens); a share of them looks at the words before, too."""
+    """One label for each unit: 8 words drawn by the root of their frequency, in two strengths; a share looks at the words before, too.
+
+    They fire on about 5 % of the tokens; lists that fire more often cost more.
+    """
     import json
 
     from autolabel.patterns.words import WordTable
@@ -109,6 +112,7 @@ def labels(subject, data: Excerpts, contextual: float = 0.25, seed: int = 0) -> 
 def measure(subject, tokens: int = 40_000, rounds: int = 3, contextual: float = 0.25) -> Mapping[str, Sequence[float]]:  # type: ignore[no-untyped-def]
     """Seconds of every round: `bare`, `score`."""
     from autolabel.scorers import score_test
+    from autolabel.scorers.labels import read_patterns
 
     data = excerpts(subject.tokenizer, tokens)
     test = TestEvidence(subject, lambda: iter([data]), len(data), data.n_tokens, statistics(subject, data))
@@ -117,6 +121,8 @@ def measure(subject, tokens: int = 40_000, rounds: int = 3, contextual: float = 
     def bare() -> None:
         for batch in data.batches(test.batch_size):
             subject.run(batch.tokens, subject.sites, lambda site, x, span: None)
+
+    read_patterns(asked)  # text becomes patterns once, on select; what is measured is scoring
 
     def score() -> None:
         score_test(asked, [], test, kinds=False)

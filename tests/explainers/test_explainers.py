@@ -145,3 +145,18 @@ def test_the_protocol_and_the_registry() -> None:
         assert isinstance(maker, Explainer)
         assert type(maker) is registry.load("explainers", name)
         assert registry.name_of(maker, "explainers") == name
+
+
+def test_explainers_given_one_split_share_one_pass() -> None:
+    explain = split(documents=60)
+    batches = []
+    object.__setattr__(explain.subject, "run", lambda tokens, sites, visit, run=explain.subject.run: (batches.append(1), run(tokens, sites, visit)))
+    first = list(Tokens().explain(units(), explain))
+    once = len(batches)
+    assert once > 0 and ranked_words(explain).ids and list(Tokens().explain(units(), explain)) == first
+    assert len(batches) == once
+    list(Tokens().explain(units(), split(documents=60)))  # another split is another pass
+    assert list(Tokens().explain(units(), explain)) == first and len(batches) == 2 * once
+    assert len(gather._last) == 1
+    del explain
+    assert not gather._last

@@ -81,6 +81,13 @@ def test_constants_have_no_correlation() -> None:
     assert np.isnan(both.low).all() and (p_size(both.rho, both.se, both.df) == 1).all()
 
 
+def test_a_perfect_correlation_is_precise() -> None:
+    c, group = np.tile([0.0, 1.0, 1.0], 40), np.repeat(np.arange(30), 4)
+    r = correlate(Sums.of(3 * c, c, group, 40))
+    assert r.rho[0] == pytest.approx(1) and r.df[0] == 29 and r.low[0] > 0.999
+    assert p_size(r.rho, r.se, r.df)[0] < 1e-9
+
+
 def test_one_document_gives_no_interval() -> None:
     a, c, _ = sample(1)
     one = correlate(Sums.of(a, c, np.zeros(60, np.int64), 4))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from autolabel.explainers.excess import top
 from autolabel.explainers.gather import Layer
-from autolabel.explainers.induce.contexts import FAMILIES, Contexts, residual
+from autolabel.explainers.induce.contexts import FAMILIES, SPARSE, Contexts, residual
 
 BAR = 3.5  # z of a context word; the largest of 2,000 normal deviates is below this in 63 % of units, the gain on all tokens decides then
 MAX_LIST = 8
@@ -83,8 +83,8 @@ def _best(family: str, sums: NDArray[np.float32], error: NDArray[np.float32], sp
     return Around(family, words, which, value.astype(np.float32))
 
 
-def rows_of(around: Around, where: Contexts, units: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Entries (unit, token) where the context of each of `units` holds, in no order, each once."""
+def rows_of(around: Around, where: Contexts, units: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:
+    """Entries (unit, token) where the context of each of `units` holds, in no order, each once; and how many tokens each stands for."""
     k, g = len(where.words), len(where.groups)
     words, group = around.pick[units], around.group[units]
     row, place = np.nonzero(words >= 0)
@@ -94,7 +94,9 @@ def rows_of(around: Around, where: Contexts, units: NDArray[np.int64]) -> tuple[
     if around.family == "excerpt":
         holds = sp.csr_matrix(listed @ where.present + grouped @ where.group_present)
         holds.data[:] = 1
-        found = sp.csr_matrix(holds @ where.excerpts).tocoo()
+        found = sp.csr_matrix(holds @ where.probed["excerpt"][0]).tocoo()
     else:
-        found = sp.csr_matrix(listed @ where.at[around.family] + grouped @ where.groups_at[around.family]).tocoo()
-    return units[found.row], found.col.astype(np.int64)
+        words_at, groups_at = where.probed[around.family]
+        found = sp.csr_matrix(listed @ words_at + grouped @ groups_at).tocoo()
+    weight = 1.0 if around.family in SPARSE else len(where.probes) / max(int(where.probes.sum()), 1)
+    return units[found.row], found.col.astype(np.int64), weight

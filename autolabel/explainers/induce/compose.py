@@ -103,12 +103,16 @@ def _level(state: State, layer: Layer, units: Ints, bare: NDArray[np.bool_], n: 
 
 
 def on_tokens(state: State, layer: Layer, lexicon: Lexicon, above: Levels, units: Ints, tokens: Ints,
-              least: int = 1) -> tuple[Sums, Levels]:
-    """A clause about context: the sums with it, and its level [U]. `above` [U, N]: levels that earlier context clauses give."""
+              weight: float = 1.0, least: int = 1) -> tuple[Sums, Levels]:
+    """A clause about context: the sums with it, and its level [U]. `above` [U, N]: levels that earlier context clauses give.
+
+    Each entry stands for `weight` tokens like it.
+    """
     before = np.maximum(state.level[units, lexicon.cell[tokens]], above[units, tokens])
     a = layer.a[tokens, units]
     strong = (a > layer.stats.tau99.astype(np.float32)[units]).astype(np.float32)
-    n = np.ones(len(units), np.float32)
+    n = np.full(len(units), weight, np.float32)
+    a, strong = a * n, strong * n
     level = _level(state, layer, units, before == 0, n, a, least)
     after = np.maximum(before, level[units])
     return state.sums.add(units, before, after, n, a, strong), level

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,9 +20,12 @@ from autolabel.explainers.lexicon import Lexicon
 from autolabel.patterns.syntax import Atom
 
 FAMILIES = ("previous", "next", "near", "excerpt")
+SPARSE = ("previous", "next")  # families that hold at few tokens
 NEAR = 4  # words
 MIN_SPREAD, MAX_WORDS = 8, 1_500  # document groups that a context word must occur in; words per family at most
 MIN_TYPE = 5  # occurrences of a token type below which its effect is not fitted
+BLOCK = 128  # tokens whose rows of all neurons stay in a core's cache
+PROBES = 12_000  # tokens on which a context that holds at many tokens is tried
 ROUNDS = 4  # of backfitting; the first two bring all but .001 of the change
 
 
@@ -53,6 +57,14 @@ class Contexts:
     group_spread: dict[str, NDArray[np.float32]]  # family -> [G], as `spread`
     group_present: sp.csr_matrix  # [G, E] 0/1
     n_group_excerpts: NDArray[np.float32]  # [G]
+    probes: NDArray[np.bool_]  # [N] whole excerpts, evenly drawn: where the families `near` and `excerpt` are tried
+
+    @cached_property
+    def probed(self) -> dict[str, tuple[sp.csr_matrix, sp.csr_matrix]]:
+        """family -> the rows of words and of groups over tokens where they are tried; of `excerpt`: [E, N], twice."""
+        whole = {f: (self.at[f], self.groups_at[f]) for f in SPARSE}
+        excerpts = _only(self.excerpts, self.probes)
+        return whole | {"near": (_only(self.at["near"], self.probes), _only(self.groups_at["near"], self.probes)), "excerpt": (excerpts, excerpts)}
 
 
 def contexts(lexicon: Lexicon, groups: Sequence[Group]) -> Contexts:
@@ -96,7 +108,15 @@ def contexts(lexicon: Lexicon, groups: Sequence[Group]) -> Contexts:
     n_excerpts = np.asarray(present.sum(1)).ravel()
     return Contexts(words, {f: m[:cut] for f, m in rows.items()}, eligible, type_of, by_type, by_position,
                     {f: v[:cut] for f, v in spread.items()}, excerpts, present[:cut], n_excerpts[:cut], tuple(groups),
-                    {f: m[cut:] for f, m in rows.items()}, {f: v[cut:] for f, v in spread.items()}, present[cut:], n_excerpts[cut:])
+                    {f: m[cut:] for f, m in rows.items()}, {f: v[cut:] for f, v in spread.items()}, present[cut:], n_excerpts[cut:],
+                    lexicon.excerpt % max(1, -(-n // PROBES)) == 0)
+
+
+def _only(rows: sp.csr_matrix, columns: NDArray[np.bool_]) -> sp.csr_matrix:
+    """The same rows, 0 outside `columns`."""
+    kept = sp.csr_matrix(rows.multiply(columns[None, :].astype(np.float32)))
+    kept.eliminate_zeros()
+    return kept
 
 
 def _spread(per_type: sp.csr_matrix, n_type: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -116,10 +136,11 @@ def residual(layer: Layer, where: Contexts) -> NDArray[np.float32]:
     for _ in range(ROUNDS):
         types = (type_sums - cross @ position) / n_type
         position = (position_sums - cross.T @ types) / n_position
-    left = layer.a - types[where.type_of]
-    width = len(n_position)
-    at = np.asarray(where.by_position.T @ np.arange(width, dtype=np.float32)).astype(np.int64)
-    left -= position[at]
+    at = np.asarray(where.by_position.T @ np.arange(len(n_position), dtype=np.float32)).astype(np.int64)
+    left = np.empty_like(layer.a)
+    for first in range(0, len(left), BLOCK):
+        rows = slice(first, first + BLOCK)
+        np.subtract(layer.a[rows], types[where.type_of[rows]], out=left[rows])
+        left[rows] -= position[at[rows]]
     left[~where.eligible] = 0
-    out: NDArray[np.float32] = left
-    return out
+    return left

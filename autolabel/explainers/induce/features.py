@@ -28,6 +28,7 @@ PREFIXES = ("un", "re", "dis", "pre", "over", "inter", "trans", "sub", "non", "m
 LENGTHS = ((1, 1), (2, 2), (3, 3), (10, 99), (13, 99))  # letters, from and to
 ANCHORS, ABOVE = 1_500, (0.4, 0.5)  # words whose neighbourhoods are tried, and how near a word must be
 MIN_SUFFIX, MAX_SUFFIX = 2, 4
+_GRAMMAR = frozenset(["words", "pronouns", "verbs", "prepositions", "conjunctions", "articles", "adverbs", "greetings", "exclamations"])
 _WORDLIKE = regex.compile(r"\p{L}{3,}")
 
 
@@ -98,7 +99,12 @@ def _concepts(lexicon: Lexicon, hierarchy: Hierarchy) -> Iterator[Candidate]:
         known = sorted(place[t] for t in hierarchy.lexicon(concept)[0] if t in place)
         if len(known) >= MIN_WORDS:
             forms = np.unique(np.concatenate([by_word[w] for w in known]))
-            yield Feature(Atom("concept", (concept,)), f"words for {hierarchy.label(concept)}"), forms, None
+            yield Feature(Atom("concept", (concept,)), _said(hierarchy.label(concept))), forms, None
+
+
+def _said(label: str) -> str:
+    """`animals` -> `words for animals`; `personal pronouns`, which are words themselves, stay."""
+    return label if any(part in _GRAMMAR for part in label.split()) else f"words for {label}"
 
 
 def _likenesses(lexicon: Lexicon, embedder: embedded.Embedder) -> Iterator[Candidate]:
@@ -162,7 +168,8 @@ def _pieces(lexicon: Lexicon, vocabulary: Sequence[str]) -> Iterator[Candidate]:
         text = vocabulary[token].removeprefix("##")
         # one letter of a script that is written with few letters says nothing to a reader
         if text.isprintable() and any(c.isalnum() for c in text) and (len(text) > 1 or text.isascii()):
-            yield Feature(Atom("token", (vocabulary[token],)), f"the word piece -{text}"), None, np.sort(cells)
+            said = f"the word piece -{text}" if vocabulary[token] != text else f"the word part “{text}”"  # `do-ing`, but `it ' s`
+            yield Feature(Atom("token", (vocabulary[token],)), said), None, np.sort(cells)
 
 
 def _forms_of_word(lexicon: Lexicon) -> list[NDArray[np.int64]]:

@@ -46,7 +46,7 @@ def _all(lexicon: Lexicon, features: Features) -> Iterator[Group]:
     concepts = [(i, f) for i, f in enumerate(features.items) if f.atom.kind == "concept"][:MAX_CONCEPTS]
     for row, feature in concepts:
         forms = np.unique(lexicon.cell_form[features.cells[row].indices])
-        yield Group(feature.atom, feature.text.replace("words for", "a word for"), forms.astype(np.int64))
+        yield Group(feature.atom, feature.text, forms.astype(np.int64))
 
 
 def _article(name: str) -> str:

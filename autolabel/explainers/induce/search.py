@@ -146,12 +146,13 @@ def _context(state: compose.State, layer: Layer, material: Material, around: tup
         units = np.flatnonzero((family == i) & (value > 0.02))
         if not len(units):
             continue
-        entry_units, tokens = rows_of(a, material.contexts, units)
-        # a unit without any clause yet takes its scale from the context
-        n = np.maximum(np.bincount(entry_units, minlength=n_units), 1)
-        own = np.maximum(np.bincount(entry_units, layer.a[tokens, entry_units], n_units) / n - layer.mean, 0)
-        scaled = replace(state, scale=np.where(bare, own, state.scale).astype(np.float32))
-        new, at = compose.on_tokens(scaled, layer, material.lexicon, over, entry_units, tokens)
+        entry_units, tokens, weight = rows_of(a, material.contexts, units)
+        scaled = state
+        if bare[units].any():  # a unit without any clause yet takes its scale from the context
+            n = np.maximum(np.bincount(entry_units, minlength=n_units), 1)
+            own = np.maximum(np.bincount(entry_units, layer.a[tokens, entry_units], n_units) / n - layer.mean, 0)
+            scaled = replace(state, scale=np.where(bare, own, state.scale).astype(np.float32))
+        new, at = compose.on_tokens(scaled, layer, material.lexicon, over, entry_units, tokens, weight)
         gain = objective(new) - base
         take = np.zeros(n_units, np.bool_)
         take[units] = True

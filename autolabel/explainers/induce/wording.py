@@ -17,6 +17,7 @@ from autolabel.patterns.wordclasses import FUNCTION_CLASSES, name_of
 
 WHERE = {"previous": "after", "next": "before", "near": "near", "excerpt": "in texts with"}
 SHOWN, EXAMPLES = 7, 4  # words of a list, and of a context or a feature, that a sentence shows
+LONGEST = 16  # letters of an example: longer ones are mostly no words
 WEAK = 0.4  # strength below which a clause is said to be weaker
 
 
@@ -101,7 +102,9 @@ class Wording:
         rows = [row for _, row in features]
         if len(rows) == 2 and len({items[r].atom.kind for r in rows}) == 1 and items[rows[0]].atom.kind in ("like", "token", "concept"):
             first, second = (items[r].text for r in rows)
-            joined = f"{first} or {second.removeprefix('words like ').removeprefix('words for ').removeprefix('the word piece ')}"
+            for prefix in ("words like ", "words for ", "the word piece ", "the word part "):
+                second = second.removeprefix(prefix) if first.startswith(prefix) else second
+            joined = f"{first} or {second}"
             both = list(dict.fromkeys(w for r in rows for w in examples.get(r, ())))
             return [Part(max(level for level, _ in features), joined + self._examples(both))]
         for level, row in features:
@@ -110,7 +113,8 @@ class Wording:
         return parts
 
     def _examples(self, words: list[int]) -> str:
-        return f" ({atoms.comma([self._text(w) for w in words[:EXAMPLES]])})" if words else ""
+        shown = [self._text(w) for w in words if self._text(w).isalpha() and len(self._text(w)) <= LONGEST][:EXAMPLES]
+        return f" ({atoms.comma(shown)})" if shown else ""
 
     def _context(self, around: Around, u: int) -> tuple[Clause, str]:
         where, family = self.material.contexts, around.family
