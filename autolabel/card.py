@@ -46,7 +46,8 @@ def read_card(catalogue: Catalogue, unit: str, *, model: str = "", top: int = 8)
     if not neurons:
         width = catalogue.read("SELECT count(*) FROM neurons WHERE model = ? AND layer = ?", key[:2])[0][0]
         layers = catalogue.read("SELECT DISTINCT layer, layer_order FROM neurons WHERE model = ? ORDER BY layer_order", key[:1])
-        there = f"layer {address.layer} has neurons 0 to {width - 1}" if width else f"{address.model} has the layers {', '.join(r[0] for r in layers) or 'none'}"
+        names = ", ".join(row[0] for row in layers) or "none"
+        there = f"layer {address.layer} has neurons 0 to {width - 1}" if width else f"{address.model} has the layers {names}"
         raise UnitError(f"there is no unit {address} in {catalogue.path}: {there}")
     side = [*key, address.side]
     labels = dicts(catalogue, f"SELECT * FROM labels WHERE {where} AND side = ?", side)

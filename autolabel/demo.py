@@ -12,6 +12,7 @@ from autolabel.pipeline.progress import Progress, silent
 from autolabel.pipeline.runfile import label
 from autolabel.summary import Summary, summarise
 
+EXPLAINERS = ("induce", "tokens")
 QUICK_LAYERS = ("0", "1")  # the first ones: the forward pass ends there
 QUERIES = (
     "SELECT unit, label, score, ci_low FROM labels WHERE verdict = 'confirmed' ORDER BY score DESC LIMIT 10",
@@ -52,7 +53,7 @@ def run(out: str | Path = "autolabel-demo", *, quick: bool = False, seed: int = 
     for control in (None, "shuffled"):
         catalogue = extract("demo", corpus="demo", db=db, layers=layers, control=control, seed=seed, threads=threads, progress=progress)
         model = "minilm" if control is None else f"minilm~{control}"
-        label(catalogue, model=model, seed=seed, threads=threads, progress=progress)
+        label(catalogue, explainers=EXPLAINERS, model=model, seed=seed, threads=threads, progress=progress)
     summary = summarise(catalogue)
     example = catalogue.read("SELECT unit FROM labels WHERE verdict = 'confirmed' AND contextual ORDER BY score DESC, unit LIMIT 1")
     return DemoResult(str(db), summary, QUERIES, example[0][0] if example else "minilm/1-mlp/0", PROBE, time.monotonic() - began,

@@ -94,7 +94,8 @@ def _first(i: int, states: Sequence[tuple[Verdict, Reasons]], no_score: bool, q:
     if q < LEVEL:
         return "confirmed", f"q = {q:.3g}: rho is above .2 and above that of foreign units and labels"
     if q_foreign < LEVEL:
-        return "partial", (f"it is about this unit (p_foreign = {p_foreign[i]:.3g}), but rho is not shown to be above .2 "
-                           f"(p_size = {p_size[i]:.3g})")
+        but = (f"rho is not shown to be above .2 (p_size = {p_size[i]:.3g})" if p_size[i] >= p_foreign[i]
+               else f"not clearly enough for a discovery among all attempted units (q = {q:.3g})")
+        return "partial", f"it is about this unit (p_foreign = {p_foreign[i]:.3g}), but {but}"
     weaker = "no better than foreign labels" if p_foreign[i] >= p_size[i] else "rho is not shown to be above .2"
     return "rejected", f"{weaker} (p_foreign = {p_foreign[i]:.3g}, p_size = {p_size[i]:.3g})"

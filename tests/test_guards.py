@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("corpus", "ingest", "sampling", "checkpoint", "extract", "splits"),
     ("explainers", "simulators", "scorers", "verdicts"),
     ("pipeline", "evaluate", "demo", "probe", "card", "summary", "search", "status", "doctor"),
-    ("cli", "web"),
+    ("cli", "web", "__main__"),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 

@@ -52,9 +52,10 @@ def _label_lines(label: dict[str, Any] | None) -> list[str]:
         return ["no label yet: run `autolabel label`"]
     lines = [f"{label['label'] or '(no label)'}", f"{label['verdict']}: {label['reason'] or ''}".rstrip(": ")]
     if label["score"] is not None:
-        lines.append(f"rho {_interval(label, 'score', 'ci_low', 'ci_high')}, baseline {_number(label['baseline'])}, ceiling {_number(label['ceiling'])}, "
-                     f"q {_number(label['q_value'])}, rank {label['rank']}")
-        lines.append(f"peak {_interval(label, 'peak', 'peak_low', 'peak_high')}, rho_context {_interval(label, 'rho_context', 'rho_context_low', 'rho_context_high')}, "
+        lines.append(f"rho {_interval(label, 'score', 'ci_low', 'ci_high')}, baseline {_number(label['baseline'])}, "
+                     f"ceiling {_number(label['ceiling'])}, q {_number(label['q_value'])}, rank {label['rank']}")
+        lines.append(f"peak {_interval(label, 'peak', 'peak_low', 'peak_high')}, "
+                     f"rho_context {_interval(label, 'rho_context', 'rho_context_low', 'rho_context_high')}, "
                      f"rho_new {_interval(label, 'rho_new', 'rho_new_low', 'rho_new_high')}, mass recall {_number(label['mass_recall'])}")
     if label["pattern"]:
         lines.append(f"pattern {label['pattern']}")

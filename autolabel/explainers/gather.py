@@ -7,7 +7,6 @@ out over several passes). Nothing grows with the corpus.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -85,31 +84,12 @@ def layers(split: ExplainSplit, keys: Sequence[Key], lexicon: Lexicon) -> Iterat
     groups = list(_passes([sites[name] for name in names], lexicon.n_tokens))
     for some in groups:
         # one pass serves all explainers that are given the same split; of several passes none is kept
-        held = _kept(split, some, lexicon.n_tokens) if len(groups) == 1 else _run(split, some, lexicon.n_tokens)
+        held = _held(split, some, lexicon.n_tokens) if len(groups) == 1 else _run(split, some, lexicon.n_tokens)
         for site in some:
             x = held[site.layer] if len(groups) == 1 else held.pop(site.layer)
             for side in ("+", "-"):
                 if (site.layer, side) in keys:
                     yield _layer(site, side, split.stats[site.layer, side], x, lexicon)
-
-
-_last: dict[int, tuple[weakref.ref[ExplainSplit], tuple[str, ...], int, dict[str, NDArray[np.float16]]]] = {}
-
-
-def _kept(split: ExplainSplit, sites: Sequence[Site], n_tokens: int) -> dict[str, NDArray[np.float16]]:
-    """As `_run`, from memory where this very split has been read before; forgotten when the split is, or another one is read."""
-    names = tuple(site.layer for site in sites)
-    if found := _last.get(id(split)):
-        of, have, n, held = found
-        if of() is split and set(names) <= set(have) and n == n_tokens:
-            return held
-    _last.clear()
-    held = _run(split, sites, n_tokens)
-    key = id(split)
-    def forget(_: object) -> None:
-        _last.pop(key, None)
-    _last[key] = weakref.ref(split, forget), names, n_tokens, held
-    return held
 
 
 def _n_tokens(split: ExplainSplit, keys: Sequence[Key]) -> int:
@@ -130,14 +110,14 @@ def _passes(sites: Sequence[Site], n_tokens: int) -> Iterator[list[Site]]:
 
 
 def _held(split: ExplainSplit, sites: Sequence[Site], n_tokens: int) -> dict[str, NDArray[np.float16]]:
-    """What `_run` gives, kept with the view of the split until other sites are asked for: several explainers, one pass."""
-    key = ("half", n_tokens, tuple(site.layer for site in sites))
-    if key not in split.memo:
-        for old in [k for k in split.memo if isinstance(k, tuple) and k[0] == "half"]:
-            del split.memo[old]  # never two sets at once: MEMORY_BYTES holds for all
-        split.memo[key] = _run(split, sites, n_tokens)
-    held: dict[str, NDArray[np.float16]] = split.memo[key]
-    return held
+    """As `_run`, from the view of the split where it has been read before: several explainers, one pass."""
+    have, held = split.memo.get("half", (None, {}))
+    if have != n_tokens or not {site.layer for site in sites} <= held.keys():
+        split.memo.pop("half", None)  # never two sets at once: MEMORY_BYTES holds for all
+        held = _run(split, sites, n_tokens)
+        split.memo["half"] = n_tokens, held
+    found: dict[str, NDArray[np.float16]] = held
+    return found
 
 
 def _run(split: ExplainSplit, sites: Sequence[Site], n_tokens: int) -> dict[str, NDArray[np.float16]]:

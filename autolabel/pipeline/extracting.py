@@ -28,10 +28,10 @@ def extract(subject: str | Subject = "demo", *, corpus: str | Sequence[str] = "d
     """Read every neuron of `subject` on `corpus` into the catalogue `db`, which is made when it is missing.
 
     subject: `demo`, a hub id, a local folder, or a loaded subject. corpus: `demo`, `python`, files or folders of .txt, .jsonl,
-    .parquet, `hf:dataset[:split[:column]]`, or several of these. layers: names or ranges (`0-5,7`), all when None. site: where in the block. control: `shuffled`,
-    `initialised` or `embeddings-kept`: a random-weights copy of the subject, 256 units a layer. notes: told, a line at a time, what was
-    found in the model before the run. Killed at any moment, the same
-    call goes on where it stopped; complete, it returns at once. Raises SetupError and its kinds.
+    .parquet, `hf:dataset[:split[:column]]`, or several of these. layers: names or ranges (`0-5,7`), all when None. site: where
+    in the block. control: `shuffled`, `initialised` or `embeddings-kept`: a random-weights copy of the subject, 256 units a
+    layer. notes: told, a line at a time, what was found in the model before the run. Killed at any moment, the same call goes
+    on where it stopped; complete, it returns at once. Raises SetupError and its kinds.
     """
     from autolabel.corpus import Report
     from autolabel.extract import extract as extract_units

@@ -28,12 +28,14 @@ def test_scores(result: TestResult, names: Sequence[str]) -> list[Score]:
     verdicts = judge(Findings(result.p_foreign, result.p_size, result.score, abstained=[None] * len(result),
                               unscored=result.unscored.tolist(), imprecise=result.imprecise.tolist()))
     scores = []
-    for i, row in enumerate(result.rows()):
-        extra: dict[str, Any] = {name: row[name] for name in (*names, "peak", "peak_low", "peak_high")}
+    wanted = (*names, "peak", "peak_low", "peak_high", "score", "ci_low", "ci_high", "unscored")
+    columns = {name: [_plain(x) for x in getattr(result, name).tolist()] for name in dict.fromkeys(wanted)}
+    for i, explanation in enumerate(result.explanation.tolist()):
+        extra: dict[str, Any] = {name: columns[name][i] for name in (*names, "peak", "peak_low", "peak_high")}
         extra |= {"verdict": verdicts.verdict[i], "p": float(verdicts.p[i]), "q": float(verdicts.q[i])}
-        unscored = row["unscored"]
-        scores.append(Score(str(row["explanation"]), "correlation", "pattern", "test", _float(row["score"]) if unscored is None else None,
-                            _float(row["ci_low"]), _float(row["ci_high"]), int(result.n[i]), None if unscored is None else str(unscored), extra))
+        unscored = columns["unscored"][i]
+        scores.append(Score(explanation, "correlation", "pattern", "test", columns["score"][i] if unscored is None else None,
+                            columns["ci_low"][i], columns["ci_high"][i], int(result.n[i]), unscored, extra))
     return scores
 
 
@@ -41,5 +43,6 @@ def _or_one(p: float | None) -> float:
     return 1.0 if p is None else p
 
 
-def _float(x: object) -> float | None:
-    return float(x) if isinstance(x, (int, float)) else None
+def _plain(x: Any) -> Any:
+    """nan as None."""
+    return None if isinstance(x, float) and x != x else x

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, settings
-from test_syntax import patterns
 
 from autolabel.patterns import FUNCTION_CLASSES, Pattern, english, parse
 from autolabel.patterns.segment import is_one_word
 from autolabel.patterns.wordclasses import name_of
+from tests.patterns.test_syntax import patterns
 
 
 @pytest.mark.parametrize(("clause", "text"), [

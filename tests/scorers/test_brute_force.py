@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from scorer_world import STEMS, ToySubject, World, cut, dense, world
 
 from autolabel.patterns.run import run as run_patterns
 from autolabel.patterns.syntax import parse
@@ -14,6 +13,7 @@ from autolabel.scorers import score_select, score_test, select_pass
 from autolabel.scorers.baseline import objective
 from autolabel.stats import Sums, correlate
 from autolabel.types import Explanation, Maker, Unit
+from tests.scorers.scorer_world import STEMS, ToySubject, World, cut, dense, world
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics")
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from scorer_world import STEMS, VOCABULARY, ToySubject, world
 
 from autolabel.errors import UnitError
 from autolabel.scorers import choose, score_select, score_test, select_pass
 from autolabel.scorers.correlation import Correlation
 from autolabel.types import Explanation, Maker, Score, Unit
 from autolabel.verdicts import Findings, judge
+from tests.scorers.scorer_world import STEMS, VOCABULARY, ToySubject, world
 
 LISTS = [[int(i) for i in np.random.default_rng(u).choice(30, 8, replace=False)] for u in range(8)]
 
