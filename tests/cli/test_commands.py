@@ -81,7 +81,7 @@ def test_a_shared_document_is_found_by_check(small: Path, tmp_path: Path, capsys
 def test_probe_and_search(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "probe", "They opened their umbrellas on Monday.", "--db", str(small), "--json")
     rows = json.loads(out)
-    assert code == 0 and rows and all(0 < row["of max"] and row["label"] and row["verdict"] for row in rows)
+    assert code == 0 and rows and all(row["of max"] > 0 and row["label"] and row["verdict"] for row in rows)
     assert rows[0]["token"].startswith("(whole text)") and {row["token"] for row in rows} & {"monday", "Monday", "They", "their"}
     code, out, _ = run(capsys, "search", "pronouns", "--db", str(small), "--json", "-n", "5")
     found = json.loads(out)
