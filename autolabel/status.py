@@ -16,6 +16,7 @@ def read_status(db: str | Path) -> list[tuple[str, str, str]]:
     rows: list[tuple[str, str, str]] = []
     held = holder(Path(db))
     state = read_progress(db)
+    going = held is not None or (state is not None and _alive(int(state["pid"])))
     if state and _alive(int(state["pid"])):
         done, total, seconds = state["done"], state["total"], max(float(state["seconds"]), 1e-6)
         rate = done / seconds
@@ -28,7 +29,8 @@ def read_status(db: str | Path) -> list[tuple[str, str, str]]:
     for command, model, run_state, started, finished in catalogue.read(
             "SELECT command, model, state, started, finished FROM runs ORDER BY started DESC LIMIT 12"):
         seconds_taken = f", {(finished - started).total_seconds():,.0f} s" if finished else ""
-        rows.append((f"run {command}", run_state, f"{model}, started {started:%Y-%m-%d %H:%M:%S} UTC{seconds_taken}"))
+        said = "killed" if run_state == "running" and not going else run_state
+        rows.append((f"run {command}", said, f"{model}, started {started:%Y-%m-%d %H:%M:%S} UTC{seconds_taken}"))
     for name, units, labelled in catalogue.read(
             "SELECT u.model, count(*), (SELECT count(*) FROM choices c WHERE c.model = u.model) FROM units u GROUP BY u.model ORDER BY 1"):
         rows.append((f"model {name}", "extracted", f"{units:,} units, {labelled:,} of them attempted"))

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from autolabel.errors import UnitError
@@ -172,7 +173,7 @@ class Maker:
     prompt: str | None = None  # digest of the prompt template
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Explanation:
     """A candidate label: a sentence and, where possible, an executable pattern."""
 
@@ -182,7 +183,7 @@ class Explanation:
     maker: Maker
     abstained: str | None = None  # why no label is given, None where one is
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Content address: same unit, text, pattern and maker, same id."""
         m = self.maker

@@ -50,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # `autolabel sql ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:  # a full disk, a folder that may not be written to: what was committed stays
+        place = f": {error.filename}" if error.filename else ""
+        click.echo(f"autolabel: {clean(error.strerror or str(error))}{clean(place)}; make room or permissions, then run the same command again", err=True)
+        code = 2
     sys.exit(code if isinstance(code, int) else 0)
 
 
