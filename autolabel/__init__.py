@@ -34,7 +34,7 @@ _WHERE = {
     "load_subject": "autolabel.subjects",
     "open_catalogue": "autolabel.pipeline",
     "patterns": "",
-    "probe": "autolabel.probe",
+    "probe": "autolabel.probing",
     "run": "autolabel.pipeline",
     "score": "autolabel.pipeline",
     "score_label": "autolabel.pipeline",

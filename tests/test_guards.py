@@ -20,9 +20,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("excerpts", "neurons", "stats", "render", "prompts", "patterns", "hierarchy"),
     ("catalogue",),
     ("llms", "subjects", "embeddings"),
-    ("corpus", "ingest", "sampling", "checkpoint", "extract", "splits"),
+    ("corpus", "ingest", "sampling", "checkpoint", "extraction", "splits"),
     ("explainers", "simulators", "scorers", "verdicts"),
-    ("pipeline", "evaluate", "demo", "probe", "card", "summary", "search", "status", "doctor"),
+    ("pipeline", "evaluate", "demo", "probing", "card", "summary", "search", "status", "doctor"),
     ("cli", "web", "__main__"),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
@@ -98,3 +98,12 @@ def test_no_file_is_too_long_and_no_machine_path_is_named() -> None:
         if room(path) != "cli":
             tree = ast.parse(text)
             assert not [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "print"], f"{path} prints"
+
+
+def test_no_public_name_is_hidden_by_a_module_of_the_same_name() -> None:
+    code = ("import autolabel as al, importlib, pkgutil\n"
+            "for m in pkgutil.iter_modules(al.__path__):\n"
+            "    if not m.name.startswith('__'): importlib.import_module(f'autolabel.{m.name}')\n"
+            "print([n for n in al.__all__ if al._WHERE[n] and not callable(getattr(al, n))])")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"

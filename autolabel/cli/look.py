@@ -89,7 +89,7 @@ def status(db: str | None, as_json: bool) -> None:
 @shared("db", "model", "device", "dtype", "threads", "quiet", "json")
 def probe(text: str, limit: int, db: str | None, model: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
     """Which labelled neurons fire unusually strongly on TEXT, token by token, against their own quantiles."""
-    from autolabel.probe import probe as run
+    from autolabel.probing import probe as run
 
     s = settings_from(**flags)
     catalogue = open_catalogue(db)

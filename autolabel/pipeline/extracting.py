@@ -34,7 +34,7 @@ def extract(subject: str | Subject = "demo", *, corpus: str | Sequence[str] = "d
     on where it stopped; complete, it returns at once. Raises SetupError and its kinds.
     """
     from autolabel.corpus import Report
-    from autolabel.extract import extract as extract_units
+    from autolabel.extraction import extract as extract_units
     from autolabel.ingest import ingest
 
     specs = [corpus] if isinstance(corpus, str) else list(corpus)

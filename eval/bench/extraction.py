@@ -141,7 +141,7 @@ def end_to_end(specs: Sequence[str], *, tokens: int = 500_000, subject: str = "d
                folder: str | None = None) -> Row:
     """From text to a committed catalogue, over the bare pass of the same excerpts; loading the model is not counted."""
     from autolabel.catalogue import Catalogue
-    from autolabel.extract import extract
+    from autolabel.extraction import extract
     from autolabel.ingest import ingest
     from autolabel.subjects import load_subject
     from autolabel.types import SPLITS
@@ -184,7 +184,7 @@ def _peak(specs: list[str], tokens: int, subject: str, where: str) -> None:
     import resource
 
     from autolabel.catalogue import Catalogue
-    from autolabel.extract import extract
+    from autolabel.extraction import extract
     from autolabel.ingest import ingest
     from autolabel.subjects import load_subject
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent / "sampling"))
 import extraction_case as case
 
 from autolabel.errors import CatalogueError, CorpusError, SettingsError, UnitError
-from autolabel.extract import extract
+from autolabel.extraction import extract
 from autolabel.neurons import QUANTILES
 from autolabel.sampling.priority import uniform
 from autolabel.splits import explain_split, select_evidence, test_evidence
@@ -256,7 +256,7 @@ import sys, time
 sys.path.insert(0, sys.argv[1])
 import extraction_case as case
 from autolabel.catalogue import Catalogue
-from autolabel.extract import extract
+from autolabel.extraction import extract
 slow = lambda done, total: time.sleep(0.02)
 extract(Catalogue.open(sys.argv[2]), case.Tiny(), "c", run="r", table_bytes=1 << 16, batch_size=8, every=0.1, progress=slow)
 """
