@@ -27,7 +27,7 @@ FIGURES = ("score", "ci_low", "ci_high", "peak", "peak_low", "peak_high", "p_for
 EXTRA = ("se", "df", "base_rate", "f1", "precision", "recall", "r2_linear", "r2_isotonic", "baseline_label", "rho_over_baseline_low",
          "rho_over_baseline_high", "peak_over_baseline_low", "peak_over_baseline_high", "n_documents", "foreign_pooled", "foreign_one_rank",
          "rho_context_left_out", "n_new", "mass_recall_strata")
-SCORE_EXTRA = ("p_foreign", "p_size", "baseline", "peak_baseline", "informative", "rank", "mass_recall")
+SCORE_EXTRA = ("p_foreign", "p_size", "rank", "mass_recall")
 
 
 def choose(catalogue: Catalogue, *, units: str | Iterable[str] | None = None, limit: int | None = None, model: str = "", seed: int = 0,

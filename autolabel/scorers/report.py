@@ -97,7 +97,8 @@ def _ask(everything: Sequence[Explanation], patterns: Sequence[Pattern | None], 
     rows = np.array([i for i, p in enumerate(patterns) if p is not None], np.int64)
     mine: list[tuple[Unit, Pattern]] = [(everything[i].unit, p) for i in rows if (p := patterns[i]) is not None]
     layers = layers_of(test, {(u.layer, u.site) for u, _ in mine})
-    lists = [baselines.pattern(u, min(MAX_LIST, n_words(p))) if baselines else None for u, p in mine]
+    lists = [baselines.pattern(u, min(MAX_LIST, n_words(p))) if baselines and picked else None
+             for (u, p), picked in zip(mine, chosen[rows].tolist(), strict=True)]  # of the chosen ones alone: half of the labels less
     theirs = [(u, b) for (u, _), b in zip(mine, lists, strict=True) if b is not None]
     labels, number = Labels.build(layers, mine + theirs)
     baseline = np.full(len(rows), -1, np.int64)

@@ -46,7 +46,7 @@ class TestResult:
     foreign_pooled: NDArray[np.bool_]  # the foreign units came from several layers: this one has fewer than 200 others
     foreign_one_rank: NDArray[np.bool_]  # fewer than 200 foreign labels: p_foreign rests on the other units alone
     rank: NDArray[np.int64]  # of the own unit among the units of its layer; -1 where unscored
-    baseline: Floats  # rho of the word list of the same length
+    baseline: Floats  # rho of the word list of the same length; of the chosen labels alone, as the figures beside it
     peak_baseline: Floats
     baseline_label: Texts  # its words, separated by commas
     rho_over_baseline_low: Floats  # 97.5 % paired interval of the difference of rho
