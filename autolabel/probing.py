@@ -63,11 +63,12 @@ def probe(catalogue: Catalogue, text: str, *, model: str = "", per_token: int = 
 
 
 def _tokens(subject: HFSubject, text: str) -> tuple[NDArray[np.int64], list[str]]:
-    encoded = subject.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    ids = np.array(encoded["input_ids"], np.int64)
+    from autolabel.corpus import Encoder
+
+    ids, offsets = Encoder(subject.tokenizer).encode([text])[0]
     if not len(ids):
         raise SetupError("the text has no tokens: give some words")
-    return ids, [text[a:b] for a, b in encoded["offset_mapping"]]
+    return np.asarray(ids, np.int64), [text[a:b] for a, b in offsets]
 
 
 def _windows(tokens: NDArray[np.int64], context: int) -> list[NDArray[np.int64]]:

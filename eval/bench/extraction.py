@@ -227,8 +227,8 @@ def python_windows(subject: str, n: int, context: int = 64) -> tuple[Subject, In
     model = load_subject(subject)
     with tempfile.TemporaryDirectory() as where:
         catalogue = Catalogue.open(Path(where) / "bench.duckdb", create=True)
-        corpus_id = ingest(catalogue, ["python"], model.tokenizer, model.tokenizer_hash, context, max_tokens=n * context * 3,  # docstrings are short: about half of the windows are full
-                           run="bench")
+        # docstrings are short: about half of the windows are full
+        corpus_id = ingest(catalogue, ["python"], model.tokenizer, model.tokenizer_hash, context, max_tokens=n * context * 3, run="bench")
         full = [batch.tokens for split in SPLITS for chunk in catalogue.excerpts(corpus_id, split) for batch in chunk.batches(256)
                 if batch.tokens.shape[1] == context]
     return model, np.concatenate(full)[:n]
