@@ -124,3 +124,12 @@ def test_a_run_file_says_what_is_wrong(tmp_path: Path) -> None:
             al.run(file)
     with pytest.raises(SettingsError, match="does not exist"):
         al.run(tmp_path / "missing.toml")
+
+
+def test_demo_is_the_demo_also_where_a_folder_of_that_name_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from autolabel.pipeline.extracting import _spec
+
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert _spec("demo") == "demo" and _spec("org/name") == "org/name" and _spec("model") == str((tmp_path / "model").resolve())

@@ -66,7 +66,9 @@ def extract(subject: str | Subject = "demo", *, corpus: str | Sequence[str] = "d
 
 
 def _spec(subject: str) -> str:
-    """A local folder by its full path, so that the catalogue finds it again from elsewhere; other names as they are."""
+    """A local folder by its full path, so that the catalogue finds it again from elsewhere; `demo` and hub ids as they are."""
+    if subject == "demo":  # also where a folder of that name lies here
+        return subject
     path = Path(subject).expanduser()
     return str(path.resolve()) if path.is_dir() else subject
 
