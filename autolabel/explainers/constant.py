@@ -1,4 +1,4 @@
-"""`constant`: one label for every neuron, whatever it does. The null that any explainer must beat (science.md, N4)."""
+"""`constant`: one label for every neuron, whatever it does. The null that any explainer must beat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tokens`: the words that drive a neuron, as a plain list. No classes, no context, no strengths: the yardstick (science.md, N2).
+"""`tokens`: the words that drive a neuron, as a plain list. No classes, no context, no strengths: the yardstick.
 
 Words are ranked by excess over their standard error; the list of k words is the first k of the list of 20, so that a
 baseline of any length is at hand. For its own label the length is chosen by the objective.

@@ -1,4 +1,4 @@
-"""The pattern language: what a pattern is, how it is read and written. design.md's section on patterns is the contract.
+"""The pattern language: what a pattern is, how it is read and written. the README's section on patterns is the contract.
 
 A pattern is a small JSON value, never code:
 

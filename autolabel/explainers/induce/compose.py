@@ -1,6 +1,6 @@
 """Puts a label together, for all units of a layer at once: words first, then features, then contexts, each kept if it pays.
 
-A label is a strength per token, the largest over its clauses (design.md, section 8). What a clause changes follows from
+A label is a strength per token, the largest over its clauses. What a clause changes follows from
 the cells or tokens where it holds and is stronger than what stands already: a sparse list of entries per unit.
 """
 

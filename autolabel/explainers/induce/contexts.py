@@ -1,8 +1,8 @@
 """Words around a token, as 0/1 rows over tokens, and how units respond to them beyond the token's own type and position.
 
 Four families: the `previous` word, the `next` word, `near` (within 4 words on either side), anywhere in the `excerpt`. A
-context is searched on the residual of the activation after the additive effects of token type and position (science.md,
-N3), fitted by backfitting on their sums.
+context is searched on the residual of the activation after the additive effects of token type and position,
+fitted by backfitting on their sums.
 """
 
 from __future__ import annotations
