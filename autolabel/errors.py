@@ -11,12 +11,23 @@
     │   └── CatalogueError         the file is not a catalogue, newer, corrupt, or holds something else under this name
     │       └── LockedError        another process may write to it (the message names it)
     ├── PatternError               a pattern that does not parse: message, position, line, column
-    ├── ReplyError                 an LLM's reply that cannot be read; carries the reply
+    ├── LLMError                   a call to an LLM that brought no answer; `kind` is what the view `failures` calls it
+    │   ├── EndpointError          unreachable, reset, timed out, 5xx: worth another try
+    │   ├── RateError              429: worth another try, not before `retry_after` seconds
+    │   ├── AuthError              the key is missing or refused: ends the run
+    │   ├── QuotaError             the account's quota is used up: pauses the run
+    │   ├── RequestError           the request is refused for what it is: unknown model, prompt too long
+    │   ├── RefusedError           the model refuses, or its filter does
+    │   ├── TruncatedError         the reply was cut at the token limit: never parsed
+    │   └── ReplyError             a reply that cannot be read; carries the reply
+    ├── PendingError               the answer to a batched call is not there yet: no failure, asked again in the next round
     ├── StoppedError               stopped by budget, quota or time; resumable, exit code 3
     └── CheckError                 a check did not hold, exit code 4
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 
 class AutolabelError(Exception):
@@ -75,12 +86,75 @@ class PatternError(AutolabelError):
         self.message, self.text, self.position, self.line, self.column = message, text, position, line, column
 
 
-class ReplyError(AutolabelError):
-    """An LLM's reply that cannot be read. `reply` is kept as it came."""
+class LLMError(AutolabelError):
+    """A call to an LLM that brought no answer. `reply` is what came, as it came (empty where nothing did)."""
 
-    def __init__(self, message: str, reply: str) -> None:
+    kind: ClassVar[str] = "llm"  # in the view `failures`
+    retryable: ClassVar[bool] = False  # the same call may succeed later
+    fatal: ClassVar[bool] = False  # every further call would end the same way: the run stops, after one clear line
+
+    def __init__(self, message: str, reply: str = "") -> None:
         super().__init__(message)
         self.reply = reply
+
+
+class EndpointError(LLMError):
+    """The server cannot be reached, broke off, timed out, or answered with a 5xx status."""
+
+    kind, retryable = "server", True
+
+
+class RateError(LLMError):
+    """429. `retry_after`: seconds that the server asked for, None where it did not say."""
+
+    kind, retryable = "rate", True
+
+    def __init__(self, message: str, reply: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, reply)
+        self.retry_after = retry_after
+
+
+class AuthError(LLMError):
+    """The key is missing or refused."""
+
+    kind, fatal = "auth", True
+
+
+class QuotaError(LLMError):
+    """The account's quota is used up: asked once, then the run pauses."""
+
+    kind, fatal = "quota", True
+    exit_code = 3
+
+
+class RequestError(LLMError):
+    """The request is refused for what it is: an unknown model, a prompt longer than the model's context, ..."""
+
+    kind = "request"
+
+
+class RefusedError(LLMError):
+    """The model refuses to answer, or a content filter does."""
+
+    kind = "refused"
+
+
+class TruncatedError(LLMError):
+    """The reply was cut at the token limit. It is never parsed."""
+
+    kind = "truncated"
+
+
+class ReplyError(LLMError):
+    """An LLM's reply that cannot be read. `reply` is kept as it came."""
+
+    kind = "reply"
+
+
+class PendingError(AutolabelError):
+    """The answer to a batched call is not there yet: no failure; the next round asks again."""
+
+    exit_code = 0
 
 
 class StoppedError(AutolabelError):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from autolabel.types import (
     ActivationRecord,
+    Ask,
     Completion,
     Excerpt,
     Exemplars,
@@ -22,6 +23,8 @@ from autolabel.types import (
     Site,
     Split,
 )
+
+Message = Mapping[Literal["role", "content"], str]  # role: system, user or assistant
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,13 +107,21 @@ class TestEvidence(SplitView):
 
 @runtime_checkable
 class LLM(Protocol):
-    """A language model that answers."""
+    """A language model that answers. Wrappers (cache, retries, limits, budget) are LLMs around an LLM."""
 
-    name: str
-    capabilities: frozenset[str]  # of logprobs, prompt_logprobs, json, batch
+    @property
+    def name(self) -> str:
+        """`provider/model`, as on the command line."""
 
-    def complete(self, messages: Sequence[Mapping[str, str]], ask: Mapping[str, Any]) -> Completion:
-        """One answer to one conversation."""
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Of logprobs, prompt_logprobs, json, batch."""
+
+    def complete(self, messages: Sequence[Message], ask: Ask) -> Completion:
+        """One answer to one conversation; called from many threads at once.
+
+        Raises the LLMError that the call ended in, PendingError where the answer comes later, StoppedError at a budget's end.
+        """
 
 
 @runtime_checkable
@@ -138,5 +149,5 @@ class Scorer(Protocol):
 
 
 __all__ = [
-    "LLM", "ActivationRecord", "Explainer", "ExplainSplit", "Scorer", "SelectEvidence", "Simulator", "SplitView", "Subject", "TestEvidence",
+    "LLM", "ActivationRecord", "Explainer", "ExplainSplit", "Message", "Scorer", "SelectEvidence", "Simulator", "SplitView", "Subject", "TestEvidence",
 ]

@@ -51,15 +51,23 @@ def load(kind: Kind, name: str) -> type[Any]:
     return found
 
 
-def build(kind: Kind, name: str, settings: Mapping[str, str] | None = None) -> Any:
-    """One plug-in with the given settings (`-E key=value`), each converted to the type of its field. Raises SettingsError."""
+def part(default: Any = None) -> Any:
+    """A field that holds another object (an LLM, an embedding model): given by the program, no setting and no provenance."""
+    return dataclasses.field(default=default, repr=False, compare=False, metadata={"part": True})
+
+
+def build(kind: Kind, name: str, settings: Mapping[str, str] | None = None, parts: Mapping[str, Any] | None = None) -> Any:
+    """One plug-in with the given settings (`-E key=value`), each converted to the type of its field.
+
+    `parts` go to the fields made with `part()` that have their names; a plug-in takes those it has. Raises SettingsError.
+    """
     cls = load(kind, name)
     if not dataclasses.is_dataclass(cls):
         if settings:
             raise SettingsError(f"{name} takes no settings: it is no dataclass")
         return cls()
-    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
-    values: dict[str, Any] = {}
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init and not f.metadata.get("part")}
+    values: dict[str, Any] = {f.name: parts[f.name] for f in dataclasses.fields(cls) if parts and f.metadata.get("part") and f.name in parts}
     for key, text in (settings or {}).items():
         if key not in fields:
             raise SettingsError(f"{name} has no setting {key!r}: it has {', '.join(sorted(fields)) or 'none'}")
@@ -80,9 +88,9 @@ def name_of(plugin: object, kind: Kind) -> str:
 
 
 def settings_of(plugin: object) -> dict[str, Any]:
-    """A plug-in's fields: its settings and its provenance."""
+    """A plug-in's fields but its parts: its settings and its provenance."""
     if dataclasses.is_dataclass(plugin) and not isinstance(plugin, type):
-        return dataclasses.asdict(plugin)
+        return {f.name: getattr(plugin, f.name) for f in dataclasses.fields(plugin) if not f.metadata.get("part")}
     return {}
 
 

@@ -220,6 +220,24 @@ class Score:
         return cls(explanation, scorer, simulator, split, None, reason=reason)
 
 
+Role = Literal["explain", "revise", "simulate", "detect", "fuzz", "intrude", "embed", "surprise", "generate", "probe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a call to an LLM asks for beside its messages. All but `excerpts` is part of the call's digest."""
+
+    role: Role  # what the answer is for; `autolabel check` proves by it that no split leaked into another's calls
+    max_tokens: int = 512  # of the answer
+    temperature: float | None = 0.0  # None: the server's own
+    seed: int | None = None  # passed on where the server takes one
+    sample: int = 0  # the n-th answer to the same question: different samples are different calls
+    schema: Mapping[str, Any] | None = None  # JSON schema of the answer; None: free text
+    logprobs: int = 0  # alternatives wanted per token of the answer
+    stop: tuple[str, ...] = ()  # texts that end the answer
+    excerpts: tuple[int, ...] = ()  # Excerpt.id of every excerpt that the messages show
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What one LLM call used."""
@@ -237,3 +255,6 @@ class Completion:
     text: str
     tokens: tuple[tuple[str, Mapping[str, float]], ...] = ()  # per token: its text and log probabilities of alternatives
     usage: Usage = Usage()
+    model: str = ""  # the model's name as the server gave it
+    cost_usd: float | None = None  # None where no price is known
+    call: str = ""  # digest of the call, empty where it is not stored
