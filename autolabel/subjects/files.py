@@ -24,7 +24,8 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 # one of these is needed
 TOKENIZER = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 TOKENIZER_BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
-PATTERNS = (CONFIG, "model*.safetensors", INDEX, *TOKENIZER, *TOKENIZER_BESIDE)  # what is fetched from a hub
+CHAT = "chat_template.jinja"  # how messages are written out; run by transformers in a sandbox, no part of what neurons do
+PATTERNS = (CONFIG, "model*.safetensors", INDEX, *TOKENIZER, *TOKENIZER_BESIDE, CHAT)  # what is fetched from a hub
 CODE_KEYS = ("auto_map", "_attn_implementation_internal", "_experts_implementation_internal")  # keys that make a loader import or run code
 
 
@@ -36,6 +37,7 @@ class ModelFiles:
     config: dict[str, Any]  # config.json as it is: any JSON
     weights: tuple[Path, ...]  # safetensors files, by name
     tokenizer: tuple[Path, ...]  # tokenizer files, by name
+    chat: Path | None = None  # the chat template, where it is a file of its own
 
     @property
     def hash(self) -> str:
@@ -51,7 +53,7 @@ class ModelFiles:
     def staged(self) -> Iterator[Path]:
         """A temporary folder that holds links to these files and nothing else."""
         index = self.folder / INDEX
-        paths = [self.folder / CONFIG, *self.weights, *self.tokenizer]
+        paths = [self.folder / CONFIG, *self.weights, *self.tokenizer, *([self.chat] if self.chat else [])]
         if self.weights and self.weights[0].name != SINGLE:
             paths.append(index)
         with tempfile.TemporaryDirectory(prefix="autolabel-") as where:
@@ -82,7 +84,7 @@ def inspect_folder(folder: Path) -> ModelFiles:
         if name in names:
             _refuse_code(_read_json(folder / name), folder / name)
     tokenizer = tuple(folder / name for name in sorted(names) if name in TOKENIZER or name in TOKENIZER_BESIDE)
-    return ModelFiles(folder, config, weights, tokenizer)
+    return ModelFiles(folder, config, weights, tokenizer, folder / CHAT if CHAT in names else None)
 
 
 def _weights(folder: Path, names: set[str]) -> tuple[Path, ...]:

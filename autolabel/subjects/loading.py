@@ -15,7 +15,7 @@ from autolabel.errors import ExtraError, SubjectError
 from autolabel.subjects.files import PATTERNS, ModelFiles, inspect_folder, sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -74,6 +74,15 @@ def find_source(spec: str, *, revision: str | None = None) -> Source:
 
 def load_model(source: Source, *, device: str = "auto", dtype: str = "auto") -> PreTrainedModel:
     """The base model (no LM head, no pooler), in evaluation mode, every weight from the files. Raises SubjectError."""
+    return _load(source, base_class, device, dtype)
+
+
+def load_causal(source: Source, *, device: str = "auto", dtype: str = "auto") -> PreTrainedModel:
+    """The model with its LM head, in evaluation mode, every weight from the files. Raises SubjectError where it has none."""
+    return _load(source, causal_class, device, dtype)
+
+
+def _load(source: Source, choose: Callable[[Any], tuple[Any, dict[str, Any]]], device: str, dtype: str) -> PreTrainedModel:
     import torch
     import transformers
 
@@ -82,7 +91,7 @@ def load_model(source: Source, *, device: str = "auto", dtype: str = "auto") -> 
     with source.files.staged() as folder, _quiet():
         try:
             config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-            model_class, extra = base_class(config)
+            model_class, extra = choose(config)
             if model_class._supports_sdpa:
                 extra["attn_implementation"] = "sdpa"
             else:
@@ -118,6 +127,16 @@ def base_class(config: Any) -> tuple[Any, dict[str, Any]]:  # transformers' clas
             pooler = "add_pooling_layer" in inspect.signature(found.__init__).parameters
             return found, {"add_pooling_layer": False} if pooler else {}
     raise SubjectError(f"transformers has no text model for model_type {config.model_type!r}")
+
+
+def causal_class(config: Any) -> tuple[Any, dict[str, Any]]:  # transformers' classes are chosen at run time
+    """The class of the model with its LM head. Raises SubjectError where it is no causal language model."""
+    import transformers
+
+    mapping = transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+    if type(config) not in mapping or getattr(config, "is_encoder_decoder", False):
+        raise SubjectError(f"a model of type {config.model_type!r} writes no text: give a causal language model")
+    return mapping[type(config)], {}
 
 
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:

@@ -1,0 +1,1 @@
+"""Language models that answer, and wrappers around them; one file each."""
