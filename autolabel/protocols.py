@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from autolabel.excerpts import Excerpts
     from autolabel.neurons import LayerStats, TypeMeans
+    from autolabel.sampling.two_sided import Stored
 
     Visit = Callable[[Site, torch.Tensor, slice], None]
 
@@ -79,6 +80,9 @@ class SplitView:
     n_tokens: int
     stats: Mapping[tuple[str, Side], LayerStats]  # (layer, side) -> statistics, of explain whatever the split
     batch_size: int = 32  # windows per forward pass
+    ids: Callable[[], NDArray[np.int64]] | None = None  # Excerpt.id of all of them, ascending: the frame that samples are drawn from
+    some: Callable[[NDArray[np.int64]], Excerpts] | None = None  # the excerpts with these ids
+    priority: Callable[[str, Side, int], Stored] | None = None  # (layer, side, neuron) -> its stored sample; of select and test alone
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from autolabel.types import Side, Site, Split
 if TYPE_CHECKING:
     from autolabel.catalogue import Catalogue
     from autolabel.protocols import Subject
+    from autolabel.sampling.two_sided import Stored
 
 _FLOATS = ("x_mean", "x_std", "x_min", "x_max", "mean", "std", "max", "firing_rate", "active_rate", "lexicality")
 
@@ -53,8 +54,19 @@ def _view(catalogue: Catalogue, subject: Subject, split: Split, batch_size: int)
     n_excerpts, n_tokens = catalogue.read("SELECT count(*), coalesce(sum(n_tokens), 0) FROM t_excerpts WHERE corpus_id = ? AND split = ?",
                                           [corpus_id, split])[0]
     chunks: Callable[[], Iterator[Excerpts]] = lambda: catalogue.excerpts(corpus_id, split)
+    some: Callable[[NDArray[np.int64]], Excerpts] = lambda ids: catalogue.some_excerpts(corpus_id, ids)
+    priority: Callable[[str, Side, int], Stored] = lambda layer, side, neuron: _stored(catalogue, subject.name, layer, side, split, neuron)
     return {"subject": subject, "chunks": chunks, "n_excerpts": int(n_excerpts), "n_tokens": int(n_tokens),
-            "stats": _stats(catalogue, subject), "batch_size": batch_size}
+            "stats": _stats(catalogue, subject), "batch_size": batch_size, "ids": lambda: catalogue.excerpt_ids(corpus_id, split),
+            "some": some, "priority": None if split == "explain" else priority}
+
+
+def _stored(catalogue: Catalogue, model: str, layer: str, side: Side, split: Split, neuron: int) -> Stored:
+    from autolabel.sampling.two_sided import Stored
+
+    rows = catalogue.columns("SELECT excerpt, s, key FROM priority WHERE model = ? AND layer = ? AND side = ? AND split = ? AND neuron = ? "
+                             "ORDER BY rank", [model, layer, side, split, neuron])
+    return Stored(np.asarray(rows["excerpt"], np.int64), np.asarray(rows["s"], np.float64), np.asarray(rows["key"], np.float64))
 
 
 def _stats(catalogue: Catalogue, subject: Subject) -> Mapping[tuple[str, Side], LayerStats]:

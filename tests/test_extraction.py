@@ -162,6 +162,18 @@ def test_the_three_views_are_three_types(done):
         assert view.split == split
         assert view.n_excerpts == sum(len(chunk) for chunk in view.chunks()) == 330
         assert set(view.stats) == {("0", "+"), ("1", "+"), ("1", "-")}
+        ids = view.ids()
+        assert ids.tolist() == sorted(i for chunk in view.chunks() for i in chunk.id.tolist())
+        some = view.some(ids[[3, 100]])
+        assert set(some.id.tolist()) == {int(ids[3]), int(ids[100])} and set(some.text) <= {t for chunk in view.chunks() for t in chunk.text}
+        with pytest.raises(CatalogueError, match="1 of 2"):
+            view.some(np.array([ids[3], 12345]))
+        if split == "explain":
+            assert view.priority is None
+            continue
+        kept = view.priority("1", "-", 2)
+        want = catalogue.read("SELECT excerpt FROM priority WHERE layer = '1' AND side = '-' AND neuron = 2 AND split = ? ORDER BY rank", [split])
+        assert kept.excerpt.tolist() == [e for (e,) in want] and (np.diff(kept.key) <= 0).all()
 
 
 def test_tables_too_small_for_every_type_keep_the_most_frequent(tmp_path):

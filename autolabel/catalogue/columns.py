@@ -14,6 +14,8 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from autolabel.excerpts import Excerpts
+
 Column = NDArray[Any] | Sequence[Any] | str | float | None  # cells of any value that DuckDB stores; one value stands for all rows
 _NUMBERS = {"BIGINT": np.int64, "INTEGER": np.int32, "DOUBLE": np.float64, "FLOAT": np.float32, "BOOLEAN": np.bool_}
 WIDEST = 4096  # longest list of a column
@@ -155,3 +157,14 @@ def fetch(connection: duckdb.DuckDBPyConnection, sql: str, params: Sequence[obje
                 column = _none_where(column)
         out[name] = np.asarray(column) if not isinstance(column, np.ma.MaskedArray) else column
     return out
+
+
+def excerpts(connection: duckdb.DuckDBPyConnection, rows: str, params: Sequence[object]) -> Excerpts:
+    """Excerpts from `rows`, a query over t_excerpts that gives them by id."""
+    head = fetch(connection, f"SELECT id, document, block, start, len(token_ids) AS n, text FROM {rows}", params)
+    flat = fetch(connection, "SELECT unnest(token_ids) AS tokens, unnest(char_start) AS char_start, "
+                             f"unnest(char_end) AS char_end FROM {rows}", params)
+    cuts = np.cumsum(head["n"])[:-1]
+    parts = {name: np.split(column.astype(np.int64), cuts) if len(head["n"]) else [] for name, column in flat.items()}
+    return Excerpts.build(head["id"], head["document"], head["block"], head["start"], parts["tokens"], parts["char_start"],
+                          parts["char_end"], head["text"].tolist())

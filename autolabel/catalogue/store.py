@@ -137,18 +137,27 @@ class Catalogue:
                                          [corpus_id, split, last, chunk]).fetchone()
                 if row is None or not row[1]:
                     return
-                params = [corpus_id, split, last, row[0]]
                 rows = f"(SELECT * FROM t_excerpts WHERE {where} AND id <= ? ORDER BY id)"
-                head = columns.fetch(connection, f"SELECT id, document, block, start, len(token_ids) AS n, text FROM {rows}", params)
-                flat = columns.fetch(connection, "SELECT unnest(token_ids) AS tokens, unnest(char_start) AS char_start, "
-                                                 f"unnest(char_end) AS char_end FROM {rows}", params)
-            cuts = np.cumsum(head["n"])[:-1]
-            parts = {name: np.split(column.astype(np.int64), cuts) for name, column in flat.items()}
-            yield Excerpts.build(head["id"], head["document"], head["block"], head["start"], parts["tokens"], parts["char_start"],
-                                 parts["char_end"], head["text"].tolist())
+                found = columns.excerpts(connection, rows, [corpus_id, split, last, row[0]])
+            yield found
             last = int(row[0])
             if row[1] < chunk:
                 return
+
+    def excerpt_ids(self, corpus_id: str, split: str) -> NDArray[np.int64]:
+        """Ids of all excerpts of a split, ascending."""
+        found = self.columns("SELECT id FROM t_excerpts WHERE corpus_id = ? AND split = ? ORDER BY id", [corpus_id, split])
+        return np.asarray(found["id"], np.int64)
+
+    def some_excerpts(self, corpus_id: str, ids: NDArray[np.int64]) -> Excerpts:
+        """The excerpts with these ids, in the order of `Excerpts`. Raises CatalogueError where one is not there."""
+        wanted = np.unique(ids)
+        with self.reading() as connection:
+            found = columns.excerpts(connection, "(SELECT * FROM t_excerpts WHERE corpus_id = ? AND id IN (SELECT unnest(?)) ORDER BY id)",
+                                     [corpus_id, wanted.tolist()])
+        if len(found) != len(wanted):
+            raise CatalogueError(f"{self.path} holds {len(found)} of {len(wanted)} excerpts that were asked for")
+        return found
 
     def snapshot(self, target: str | os.PathLike[str]) -> None:
         """A whole copy, log included, while other processes write. Atomic."""

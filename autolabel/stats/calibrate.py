@@ -49,6 +49,18 @@ def isotonic(levels: Levels, tokens: Floats, a: Floats) -> Floats:
     return out
 
 
+def isotonic_curve(c: Floats, a: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    """The rising fit of a on strengths that are no levels: knots (strength [K] ascending, activation [K]) for np.interp.
+
+    c, a, weight [tokens]; between knots it is linear, beyond them constant, as in scikit-learn.
+    """
+    value, at = np.unique(c, return_inverse=True)
+    n, total = np.zeros(len(value)), np.zeros(len(value))
+    np.add.at(n, at, weight)
+    np.add.at(total, at, weight * a)
+    return value, _pool(n, total)
+
+
 def _pool(tokens: Floats, a: Floats) -> Floats:
     """Pool adjacent violators over rising strengths."""
     blocks: list[list[float]] = []  # tokens, sum, levels

@@ -1,4 +1,4 @@
-"""Multiplicity: Benjamini and Hochberg 1995, and the empirical p-value of a rank."""
+"""Multiplicity: Benjamini and Hochberg 1995, Benjamini and Yekutieli 2001, and the empirical p-value of a rank."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
     out = np.empty(n)
     out[order] = np.minimum(1.0, np.minimum.accumulate(raised[::-1])[::-1])
     return out
+
+
+def benjamini_yekutieli(p: ArrayLike) -> Floats:
+    """q-values [n] that hold under any dependence: those of Benjamini and Hochberg times sum over i <= n of 1/i, at most 1."""
+    values = np.asarray(p, np.float64)
+    if not len(values):
+        return values
+    return np.minimum(1.0, benjamini_hochberg(values * (1 / np.arange(1, len(values) + 1)).sum()))
 
 
 def rank_p(beaten_by: ArrayLike, of: ArrayLike) -> Floats:

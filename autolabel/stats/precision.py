@@ -65,7 +65,7 @@ def peak(levels: Levels, tokens: Floats, positives: Floats, confidence: float = 
     z = logit(value)
     with np.errstate(divide="ignore", invalid="ignore"):
         base = levels.per_label(all_positives) / levels.per_label(all_tokens)
-    return Peak(value, _expit(z - half), _expit(z + half), base, theta, live)
+    return Peak(value, expit(z - half), expit(z + half), base, theta, live)
 
 
 def paired_peak(first: Peak, second: Peak, confidence: float = 0.975) -> Difference:
@@ -91,7 +91,8 @@ def _half(theta: Floats, live: NDArray[np.bool_], confidence: float) -> tuple[Fl
     return np.where(broken, np.nan, half), np.where(broken, np.nan, df)
 
 
-def _expit(z: Floats) -> Floats:
+def expit(z: Floats) -> Floats:
+    """1/(1 + exp(-z)), without overflow."""
     out: Floats = 0.5 * (1 + np.tanh(z / 2))
     return out
 
