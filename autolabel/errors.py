@@ -27,7 +27,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from autolabel.types import Usage
 
 
 class AutolabelError(Exception):
@@ -93,10 +96,12 @@ class LLMError(AutolabelError):
     retryable: ClassVar[bool] = False  # the same call may succeed later
     fatal: ClassVar[bool] = False  # every further call would end the same way: the run stops, after one clear line
 
-    def __init__(self, message: str, reply: str = "") -> None:
+    def __init__(self, message: str, reply: str = "", retry_after: float | None = None, usage: Usage | None = None, sent: bool = True) -> None:
         super().__init__(message)
         self.reply = reply
-
+        self.retry_after = retry_after  # seconds that the server asked to wait, None where it did not say
+        self.usage = usage  # what it cost all the same, None where the server did not say
+        self.sent = sent  # the request may have reached the model, so that it may be paid for
 
 class EndpointError(LLMError):
     """The server cannot be reached, broke off, timed out, or answered with a 5xx status."""
@@ -105,13 +110,9 @@ class EndpointError(LLMError):
 
 
 class RateError(LLMError):
-    """429. `retry_after`: seconds that the server asked for, None where it did not say."""
+    """429: too many requests or tokens. Nothing is sent before `retry_after`."""
 
     kind, retryable = "rate", True
-
-    def __init__(self, message: str, reply: str = "", retry_after: float | None = None) -> None:
-        super().__init__(message, reply)
-        self.retry_after = retry_after
 
 
 class AuthError(LLMError):

@@ -242,10 +242,11 @@ class Ask:
 class Usage:
     """What one LLM call used."""
 
-    tokens_in: int = 0
-    tokens_out: int = 0
-    tokens_cached: int = 0
-    tokens_reasoning: int = 0
+    tokens_in: int = 0  # of the prompt, the cached ones among them; 0: the server did not say (no prompt is empty)
+    tokens_out: int = 0  # of the answer, the reasoning among them
+    tokens_cached: int = 0  # of tokens_in: read from the provider's cache
+    tokens_reasoning: int = 0  # of tokens_out: thought, not shown
+    tokens_written: int = 0  # of tokens_in: put into the provider's cache, where that has its own price
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,3 +259,4 @@ class Completion:
     model: str = ""  # the model's name as the server gave it
     cost_usd: float | None = None  # None where no price is known
     call: str = ""  # digest of the call, empty where it is not stored
+    raw: str = ""  # the reply as it came, in the form of chat completions; empty where it did not come over a wire
