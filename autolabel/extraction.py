@@ -228,8 +228,8 @@ class _Flow:
         return {place: one.tops for place, one in gathered.items()}
 
     def _work(self, chunk: Excerpts, batch: Batch, split: Split = "select") -> Work:
-        from autolabel.sampling.priority import uniform
         from autolabel.sampling.work import Work
+        from autolabel.stats.uniform import uniform
 
         ids = chunk.id[batch.rows]
         if split == "explain":

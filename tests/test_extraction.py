@@ -18,8 +18,8 @@ import extraction_case as case
 from autolabel.errors import CatalogueError, CorpusError, SettingsError, UnitError
 from autolabel.extraction import extract
 from autolabel.neurons import QUANTILES
-from autolabel.sampling.priority import uniform
 from autolabel.splits import explain_split, select_evidence, test_evidence
+from autolabel.stats.uniform import uniform
 
 SMALL = 1 << 16  # bytes of type tables: room for every type of the tiny corpus
 

@@ -24,7 +24,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from autolabel.sampling.priority import uniform
+from autolabel.stats.uniform import uniform
 from autolabel.types import hash63
 
 Floats = NDArray[np.float64]

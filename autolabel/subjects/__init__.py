@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autolabel.subjects.hf import HFSubject, load_subject
     from autolabel.subjects.narrow import Narrow
+    from autolabel.subjects.planted import Plant, Planted, Silent
     from autolabel.subjects.recorded import Recorded
 
-_WHERE = {"HFSubject": "hf", "Narrow": "narrow", "Recorded": "recorded", "load_subject": "hf"}
+_WHERE = {"HFSubject": "hf", "Narrow": "narrow", "Plant": "planted", "Planted": "planted", "Recorded": "recorded", "Silent": "planted", "load_subject": "hf"}
 
-__all__ = ["HFSubject", "Narrow", "Recorded", "load_subject"]
+__all__ = ["HFSubject", "Narrow", "Plant", "Planted", "Recorded", "Silent", "load_subject"]
 
 
 def __getattr__(name: str) -> Any:  # whatever the module holds

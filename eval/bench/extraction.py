@@ -77,10 +77,10 @@ def _measured(subject: Subject, windows: Ints, batch_size: int) -> list[tuple[st
     from autolabel.sampling.bags import Bags
     from autolabel.sampling.moments import Moments
     from autolabel.sampling.observe import EvidenceSite, ExplainSite, Frame, Records
-    from autolabel.sampling.priority import uniform
     from autolabel.sampling.shared import Places, Spool
     from autolabel.sampling.typesums import TypeTable
     from autolabel.sampling.work import Scratch, Sides, Work
+    from autolabel.stats.uniform import uniform
 
     device = getattr(subject, "device", torch.device("cpu"))
     special = np.array(sorted(getattr(subject, "special_ids", ())), np.int64)

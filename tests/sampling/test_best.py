@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from autolabel.sampling.bags import Bags
 from autolabel.sampling.best import Best
 from autolabel.sampling.moments import Moments
-from autolabel.sampling.priority import uniform
 from autolabel.sampling.shared import quantiles
 from autolabel.sampling.strata import Strata
+from autolabel.stats.uniform import uniform
 
 CPU = torch.device("cpu")
 

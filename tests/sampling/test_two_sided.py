@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autolabel.sampling.priority import uniform
 from autolabel.sampling.two_sided import Frame, Stored, claim, proportional, shared_affinity, spread
 from autolabel.stats import Sampled, correlate
 from autolabel.stats.sampled import sums
+from autolabel.stats.uniform import uniform
 
 N, LENGTH = 600, 8
 
