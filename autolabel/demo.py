@@ -38,10 +38,12 @@ class DemoResult:
     megabytes: float
 
 
-def run(out: str | Path = "autolabel-demo", *, quick: bool = False, seed: int = 0, threads: int = 0, progress: Progress = silent) -> DemoResult:
+def run(out: str | Path = "autolabel-demo", *, quick: bool = False, hierarchy: str = "", seed: int = 0, threads: int = 0,
+        progress: Progress = silent) -> DemoResult:
     """Extract, explain, score and choose for MiniLM on the demo corpus, and for its random-weights control.
 
-    quick: two layers instead of six. A second run finds everything done. Raises SetupError where the extra `demo` is missing.
+    quick: two layers instead of six. hierarchy: a file of concepts of your own. A second run finds everything done.
+    Raises SetupError where the extra `demo` is missing.
     """
     began, folder = time.monotonic(), Path(out)
     try:
@@ -53,7 +55,7 @@ def run(out: str | Path = "autolabel-demo", *, quick: bool = False, seed: int = 
     for control in (None, "shuffled"):
         catalogue = extract("demo", corpus="demo", db=db, layers=layers, control=control, seed=seed, threads=threads, progress=progress)
         model = "minilm" if control is None else f"minilm~{control}"
-        label(catalogue, explainers=EXPLAINERS, model=model, seed=seed, threads=threads, progress=progress)
+        label(catalogue, explainers=EXPLAINERS, model=model, hierarchy=hierarchy, seed=seed, threads=threads, progress=progress)
     summary = summarise(catalogue)
     example = catalogue.read("SELECT unit FROM labels WHERE verdict = 'confirmed' AND contextual ORDER BY score DESC, unit LIMIT 1")
     return DemoResult(str(db), summary, QUERIES, example[0][0] if example else "minilm/1-mlp/0", PROBE, time.monotonic() - began,

@@ -35,6 +35,7 @@ class Settings:
     revision: str = ""  # revision of a hub model; empty: the default branch
     text_column: str = "text"  # column that holds the text of .jsonl and .parquet
     split_on: str = ""  # literal text at which a long .txt is cut; empty: <|endoftext|>, else blank lines
+    hierarchy: str = ""  # file of a concept hierarchy of your own (TSV, WordNet TSV, SKOS, OWL); empty: the everyday concepts
     max_failures: int = 0  # more failed units than this end a command with exit code 1
     timeout: float = 5.0  # seconds that a query of yours may take
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -133,3 +134,21 @@ def test_demo_is_the_demo_also_where_a_folder_of_that_name_lies(tmp_path: Path, 
     (tmp_path / "model").mkdir()
     monkeypatch.chdir(tmp_path)
     assert _spec("demo") == "demo" and _spec("org/name") == "org/name" and _spec("model") == str((tmp_path / "model").resolve())
+
+
+def test_concepts_of_your_own(catalogue: al.Catalogue, tmp_path: Path) -> None:
+    file = tmp_path / "mine.tsv"
+    file.write_text("all\t\tall\t\ncomma\tall\tmy own small words\tthe|a|an|of|to|in|on|at|for|and|or|but|he|she|it|they|i|we|you|is|are|was|were|be\n")
+    first = al.explain(catalogue, "induce", units="4/0-299", hierarchy=str(file))
+    assert (first.done, first.before) == (300, 0)
+    assert al.explain(catalogue, "induce", units="4/0-299", hierarchy=str(file)).done == 0
+    sha = hashlib.sha256(file.read_bytes()).hexdigest()
+    mine = catalogue.read(f"SELECT count(*) FROM explanations WHERE settings ->> 'concepts' = '{sha}' AND pattern LIKE '%\"comma\"%' AND text LIKE '%my own small words%'")
+    assert mine[0][0] > 0
+    with pytest.raises(SettingsError, match="made with another concept hierarchy"):
+        al.score(catalogue, hierarchy=str(file))
+    al.score(catalogue, units="4/0-299", hierarchy=str(file))
+    assert al.choose(catalogue, units="4/0-299", hierarchy=str(file)).done == 300
+    assert catalogue.read("SELECT DISTINCT json_extract_string(settings, '$.hierarchy') FROM runs WHERE command = 'choose' AND settings LIKE '%0-299%'") == [(sha,)]
+    unit = catalogue.read("SELECT unit FROM labels LIMIT 1")[0][0]
+    assert al.score_label(catalogue, unit, "mine", '{"any": [{"on": {"concept": "comma"}}]}', hierarchy=str(file))["n"] > 0

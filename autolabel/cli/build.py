@@ -15,6 +15,11 @@ def _compute(flags: dict[str, Any]) -> dict[str, Any]:
     return {"seed": s.seed, "device": s.device, "dtype": s.dtype, "batch_size": s.batch_size, "threads": s.threads}
 
 
+def _concepts(flags: dict[str, Any]) -> str:
+    """The file of concepts of one's own, empty where there is none."""
+    return settings_from(hierarchy=flags.get("hierarchy")).hierarchy
+
+
 def _setting(pairs: tuple[str, ...]) -> dict[str, str]:
     wrong = [p for p in pairs if "=" not in p]
     if wrong:
@@ -36,7 +41,7 @@ def _report(what: str, count: Any, flags: dict[str, Any]) -> int:
 @click.command()
 @click.option("-o", "--out", metavar="DIR", default="autolabel-demo", show_default=True, help="Where the catalogue goes.")
 @click.option("--quick", is_flag=True, help="Two layers instead of all: under a minute.")
-@shared("seed", "threads", "quiet")
+@shared("hierarchy", "seed", "threads", "quiet")
 def demo(out: str, quick: bool, quiet: bool, **flags: Any) -> None:
     """Label every neuron of a real model, with no GPU, no key and no hub."""
     from autolabel.cli.summary import print_demo
@@ -44,7 +49,7 @@ def demo(out: str, quick: bool, quiet: bool, **flags: Any) -> None:
 
     with progress_bar(quiet, f"{out}/autolabel.duckdb") as progress:
         settings = settings_from(**flags)
-        result = run(out, quick=quick, seed=settings.seed, threads=settings.threads, progress=progress)
+        result = run(out, quick=quick, hierarchy=settings.hierarchy, seed=settings.seed, threads=settings.threads, progress=progress)
     print_demo(result)
 
 
@@ -76,7 +81,7 @@ def extract(subject: str, corpus: tuple[str, ...], layers: str | None, control: 
 @click.command()
 @click.option("--explainer", default="induce", show_default=True, metavar="NAME", help="See `autolabel plugins`, or module:Class.")
 @click.option("-E", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the explainer.")
-@shared("units", "limit", "db", "model", *COMPUTE, "redo")
+@shared("units", "limit", "db", "model", "hierarchy", *COMPUTE, "redo")
 def explain(explainer: str, settings: tuple[str, ...], units: str | None, limit: int | None, db: str | None,
             model: str | None, redo: bool, **flags: Any) -> int:
     """Propose labels from the explain split."""
@@ -85,7 +90,7 @@ def explain(explainer: str, settings: tuple[str, ...], units: str | None, limit:
     catalogue = open_catalogue(db)
     with progress_bar(flags["quiet"], str(catalogue.path)) as progress:
         count = verb(catalogue, explainer, settings=_setting(settings), units=units, limit=limit, model=model or "", redo=redo,
-                     progress=progress, **_compute(flags))
+                     progress=progress, hierarchy=_concepts(flags), **_compute(flags))
     return _report(f"explained by {explainer}", count, flags)
 
 
@@ -95,7 +100,7 @@ def explain(explainer: str, settings: tuple[str, ...], units: str | None, limit:
 @click.option("--unit", metavar="UNIT", help="Score your own label for this unit ...")
 @click.option("--label", "text", metavar="TEXT", help="... this sentence ...")
 @click.option("--pattern", metavar="JSON", help="... and this pattern.")
-@shared("units", "limit", "db", "model", *COMPUTE, "redo", "json")
+@shared("units", "limit", "db", "model", "hierarchy", *COMPUTE, "redo", "json")
 def score(scorer: str, simulator: str, unit: str | None, text: str | None, pattern: str | None, units: str | None,
           limit: int | None, db: str | None, model: str | None, redo: bool, as_json: bool, **flags: Any) -> int:
     """Score candidates on the select split, or a label of your own (--unit, --label)."""
@@ -107,29 +112,31 @@ def score(scorer: str, simulator: str, unit: str | None, text: str | None, patte
         if unit or text or pattern:
             if not unit or not text:
                 raise click.UsageError("a label of your own needs both --unit and --label")
-            result = score_label(catalogue, unit, text, pattern, model=model or "", progress=progress, **_compute(flags))
+            result = score_label(catalogue, unit, text, pattern, model=model or "", progress=progress, hierarchy=_concepts(flags),
+                                 **_compute(flags))
             print_rows(("figure", "value"), list(result.items()), as_json=as_json)
             return 0
         count = verb(catalogue, scorer=scorer, simulator=simulator, units=units, limit=limit, model=model or "", redo=redo,
-                     progress=progress, **_compute(flags))
+                     progress=progress, hierarchy=_concepts(flags), **_compute(flags))
     return _report(f"scored by {scorer}", count, flags)
 
 
 @click.command()
-@shared("units", "limit", "db", "model", *COMPUTE, "redo")
+@shared("units", "limit", "db", "model", "hierarchy", *COMPUTE, "redo")
 def choose(units: str | None, limit: int | None, db: str | None, model: str | None, redo: bool, **flags: Any) -> int:
     """Choose one label per unit on the select split and score it on the test split, once."""
     from autolabel.pipeline import choose as verb
 
     catalogue = open_catalogue(db)
     with progress_bar(flags["quiet"], str(catalogue.path)) as progress:
-        count = verb(catalogue, units=units, limit=limit, model=model or "", redo=redo, progress=progress, **_compute(flags))
+        count = verb(catalogue, units=units, limit=limit, model=model or "", redo=redo, progress=progress,
+                     hierarchy=_concepts(flags), **_compute(flags))
     return _report("chosen", count, flags)
 
 
 @click.command()
 @click.option("--explainer", "explainers", multiple=True, metavar="NAME", help="May be repeated [induce, tokens, ngram].")
-@shared("units", "limit", "db", "model", *COMPUTE, "redo")
+@shared("units", "limit", "db", "model", "hierarchy", *COMPUTE, "redo")
 def label(explainers: tuple[str, ...], units: str | None, limit: int | None, db: str | None, model: str | None,
           redo: bool, **flags: Any) -> int:
     """explain + score + choose."""
@@ -138,7 +145,7 @@ def label(explainers: tuple[str, ...], units: str | None, limit: int | None, db:
     catalogue = open_catalogue(db)
     with progress_bar(flags["quiet"], str(catalogue.path)) as progress:
         count = verb(catalogue, explainers=explainers or None, units=units, limit=limit, model=model or "", redo=redo, progress=progress,
-                     **_compute(flags))
+                     hierarchy=_concepts(flags), **_compute(flags))
     return _report("labelled", count, flags)
 
 

@@ -42,6 +42,7 @@ SHARED: dict[str, Callable[[F], F]] = {
     "threads": click.option("--threads", type=int, help="CPU threads [what the machine has]."),
     "revision": click.option("--revision", metavar="REV", help="Revision of a hub model."),
     "max_failures": click.option("--max-failures", type=int, help="More failed units than this: exit code 1 [0]."),
+    "hierarchy": click.option("--hierarchy", metavar="FILE", help="Concepts of your own: TSV, WordNet TSV, SKOS, OWL [everyday ones]."),
     "quiet": click.option("-q", "--quiet", is_flag=True, help="No progress, no notes."),
     "verbose": click.option("-v", "--verbose", is_flag=True, help="More notes."),
     "json": click.option("--json", "as_json", is_flag=True, help="JSON on stdout instead of a table."),

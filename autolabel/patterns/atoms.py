@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -165,24 +165,33 @@ class Evaluator:
     def _concept(self, atom: Atom) -> Held:
         if self.hierarchy is None:
             raise SetupError(f"the pattern asks for the concept {atom.values[0]!r}, and no concept hierarchy is loaded")
-        table = self.table
-        single, phrases = self.hierarchy.lexicon(atom.values[0])
-        surfaces = np.flatnonzero(np.array([w in single for w in table.folded], np.bool_))
-        index, folded = table.folded_index, table.folded_of_surface[table.surface]
-        found: list[Ints] = []
-        for phrase in phrases:
-            numbers = [index.get(w, -1) for w in phrase]
-            if -1 in numbers:
-                continue
-            at = table.words_of_surface.union(table.surfaces_of_folded[numbers[0]])
-            at = at[at + len(numbers) <= table.n_words]
-            at = at[table.excerpt_of_word[at] == table.excerpt_of_word[at + len(numbers) - 1]]
-            for i, number in enumerate(numbers):
-                at = at[folded[at + i] == number]
-            found.extend(at + i for i in range(len(numbers)))
+        table, words = self.table, self._concept_words
+        matches = [match for concept in self.hierarchy.below(atom.values[0]) for match in words.get(concept.name, ())]
+        single = np.array(sorted({match[0] for match in matches if len(match) == 1}), np.int64)
+        found = [self._consecutive(match) for match in dict.fromkeys(matches) if len(match) > 1]
         if not any(len(at) for at in found):
-            return Held(table, surfaces=surfaces)
-        return Held(table, words=distinct(np.concatenate([table.words_of_surface.union(surfaces), *found])))
+            return Held(table, surfaces=table.surfaces_of_folded.union(single))
+        return Held(table, words=distinct(np.concatenate([table.words_of_surface.union(table.surfaces_of_folded.union(single)), *found])))
+
+    @cached_property
+    def _concept_words(self) -> Mapping[str, list[tuple[int, ...]]]:
+        assert self.hierarchy is not None
+        return self.hierarchy.find(list(self.table.folded_index))
+
+    @cached_property
+    def _folded_of_word(self) -> Ints:
+        return self.table.folded_of_surface[self.table.surface]
+
+    def _consecutive(self, numbers: tuple[int, ...]) -> Ints:
+        """Words that belong to a run of these case-folded words within one excerpt."""
+        table, folded = self.table, self._folded_of_word
+        at = table.words_of_surface.union(table.surfaces_of_folded[numbers[0]])
+        at = at[at + len(numbers) <= table.n_words]
+        at = at[table.excerpt_of_word[at] == table.excerpt_of_word[at + len(numbers) - 1]]
+        for i, number in enumerate(numbers):
+            at = at[folded[at + i] == number]
+        words: Ints = (at[:, None] + np.arange(len(numbers))).ravel()
+        return words
 
     def _need_embedder(self, atom: Atom) -> embedded.Embedder:
         if self.embedder is None:

@@ -12,7 +12,8 @@ from autolabel.catalogue import Catalogue
 from autolabel.errors import SettingsError
 from autolabel.pipeline.baselines import read_baselines
 from autolabel.pipeline.explaining import Count
-from autolabel.pipeline.labels import read_explanations, runner
+from autolabel.pipeline.labels import hierarchy as concepts
+from autolabel.pipeline.labels import read_explanations, runnable, runner
 from autolabel.pipeline.progress import Progress, silent
 from autolabel.pipeline.selection import select_units
 from autolabel.pipeline.session import ModelRow, dicts, model_row, recorded, subject_of
@@ -30,20 +31,22 @@ EXTRA = ("se", "df", "base_rate", "f1", "precision", "recall", "r2_linear", "r2_
 SCORE_EXTRA = ("p_foreign", "p_size", "rank", "mass_recall")
 
 
-def choose(catalogue: Catalogue, *, units: str | Iterable[str] | None = None, limit: int | None = None, model: str = "", seed: int = 0,
-           batch_size: int = 32, device: str = "auto", dtype: str = "auto", threads: int = 0, redo: bool = False,
+def choose(catalogue: Catalogue, *, units: str | Iterable[str] | None = None, limit: int | None = None, model: str = "", hierarchy: str = "",
+           seed: int = 0, batch_size: int = 32, device: str = "auto", dtype: str = "auto", threads: int = 0, redo: bool = False,
            progress: Progress = silent) -> Count:
     """Choose by sqrt(max(rho, 0) max(peak, 0)) on select, and score the chosen labels and each explainer's best on test.
 
     The verdicts, whose false-discovery rate is over all attempted units of the model, are made anew for all of them. Units
     whose candidates are as they were at the last choice are not looked at again; every look at test is counted.
+    hierarchy: the file of concepts that the labels were made with, where it is one of your own.
     """
     from autolabel.splits import explain_split, test_evidence
 
     row = model_row(catalogue, model)
     wanted = None if units is None and limit is None else select_units(catalogue, row.name, units, seed=seed, limit=limit)
     by_unit: dict[Unit, list[Explanation]] = {}
-    for e in read_explanations(catalogue, row.name, wanted):
+    known = concepts(hierarchy)
+    for e in runnable(read_explanations(catalogue, row.name, wanted), known):
         by_unit.setdefault(e.unit, []).append(e)
     if not by_unit:
         raise SettingsError(f"{row.name} has no explanations yet: run `autolabel explain` and `autolabel score`")
@@ -58,13 +61,13 @@ def choose(catalogue: Catalogue, *, units: str | Iterable[str] | None = None, li
         return Count(len(by_unit), 0, len(by_unit), 0, 0)
     chosen, others = _pick({unit: by_unit[unit] for unit in todo}, selected)
     subject = subject_of(catalogue, row, device=device, dtype=dtype, threads=threads)
-    with recorded(catalogue, "choose", {"units": units, "limit": limit}, model=row.name, model_hash=row.hash, corpus=row.corpus_id,
+    with recorded(catalogue, "choose", {"units": units, "limit": limit, "hierarchy": known.hash}, model=row.name, model_hash=row.hash, corpus=row.corpus_id,
                   seed=seed) as run:
         from autolabel.scorers.report import score_test
 
         progress("scoring on test", 0, len(todo))
         result = score_test([e for e in chosen.values() if e.abstained is None], others, test_evidence(catalogue, subject, batch_size=batch_size),
-                            explain_split(catalogue, subject, batch_size=batch_size), run=runner(subject),
+                            explain_split(catalogue, subject, batch_size=batch_size), run=runner(subject, known),
                             baselines=read_baselines(catalogue, row.name), selected=selected)
         rows = _rows(result, chosen, {u: (looks.get(_address(u), (0, ""))[0] + 1, candidates[u]) for u in todo}, row.name, run)
         _write(catalogue, row, rows, result, todo, run)

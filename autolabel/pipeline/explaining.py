@@ -10,6 +10,8 @@ from typing import Any
 
 from autolabel.catalogue import Catalogue
 from autolabel.pipeline.baselines import order_lists
+from autolabel.pipeline.labels import concepts_of
+from autolabel.pipeline.labels import hierarchy as concepts
 from autolabel.pipeline.progress import Progress, silent
 from autolabel.pipeline.selection import select_units
 from autolabel.pipeline.session import model_row, recorded, subject_of
@@ -32,10 +34,14 @@ class Count:
 
 
 def explain(catalogue: Catalogue, explainer: str | Explainer = "induce", *, units: str | Iterable[str] | None = None, model: str = "",
-            limit: int | None = None, settings: Mapping[str, str] | None = None, seed: int = 0, batch_size: int = 32, device: str = "auto",
+            limit: int | None = None, settings: Mapping[str, str] | None = None, hierarchy: str = "", seed: int = 0, batch_size: int = 32, device: str = "auto",
             dtype: str = "auto", threads: int = 0, redo: bool = False, progress: Progress = silent) -> Count:
-    """Let one explainer propose labels. Units that it has answered before, with the same settings, are not asked again."""
-    plugin: Explainer = build("explainers", explainer, settings) if isinstance(explainer, str) else explainer
+    """Let one explainer propose labels. Units that it has answered before, with the same settings, are not asked again.
+
+    hierarchy: a file of concepts of your own, for explainers named here that use concepts.
+    """
+    parts = {"hierarchy": concepts(hierarchy)}
+    plugin: Explainer = build("explainers", explainer, settings, parts) if isinstance(explainer, str) else explainer
     name = explainer if isinstance(explainer, str) else name_of(plugin, "explainers")
     return explain_all(catalogue, {name: plugin}, units=units, model=model, limit=limit, seed=seed, batch_size=batch_size, device=device,
                        dtype=dtype, threads=threads, redo=redo, progress=progress)[name]
@@ -52,7 +58,7 @@ def explain_all(catalogue: Catalogue, explainers: Mapping[str, Explainer], *, un
     split: ExplainSplit | None = None
     counts: dict[str, Count] = {}
     for name, plugin in explainers.items():
-        fields = settings_of(plugin)
+        fields = settings_of(plugin) | concepts_of(plugin)
         same = _same_runs(catalogue, row.name, name, fields)
         if redo and same:
             with catalogue.writer() as writer:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autolabel.catalogue import Catalogue
-from autolabel.errors import ExtraError
+from autolabel.errors import ExtraError, SettingsError
 from autolabel.types import Explanation, Maker, Unit
 
 if TYPE_CHECKING:
@@ -40,12 +41,12 @@ def _settings(text: str) -> Mapping[str, Any]:
     return settings
 
 
-def runner(subject: Subject) -> Run:
-    """Runs patterns with the subject's vocabulary, the everyday hierarchy and the embedding model, each loaded when first needed."""
+def runner(subject: Subject, hierarchy: Hierarchy) -> Run:
+    """Runs patterns with the subject's vocabulary, this hierarchy and the embedding model, which is loaded when first needed."""
     from autolabel.patterns.run import run
 
     vocabulary: Sequence[str] = getattr(subject, "vocabulary", ())
-    return lambda patterns, excerpts: run(patterns, excerpts, vocabulary=vocabulary, embedder=embedder(), hierarchy=hierarchy())
+    return lambda patterns, excerpts: run(patterns, excerpts, vocabulary=vocabulary, embedder=embedder(), hierarchy=hierarchy)
 
 
 @lru_cache(maxsize=1)
@@ -59,9 +60,36 @@ def embedder() -> Embedder | None:
         return None
 
 
-@lru_cache(maxsize=1)
-def hierarchy() -> Hierarchy:
-    """The hierarchy of everyday concepts."""
+def hierarchy(file: str = "") -> Hierarchy:
+    """The concepts of this file; the everyday ones where none is given. Raises SetupError, ExtraError."""
+    from autolabel.assets import data_path
+
+    path = Path(file) if file else data_path("hierarchy", "everyday.tsv")
+    return _hierarchy(str(path), path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=2)
+def _hierarchy(path: str, _changed: int) -> Hierarchy:
     from autolabel.hierarchy import Hierarchy
 
-    return Hierarchy.default()
+    return Hierarchy.load(path)
+
+
+def concepts_of(plugin: object) -> dict[str, str]:
+    """Which hierarchy a plug-in uses, for its provenance: {"hierarchy": sha256}, {} where it uses none."""
+    used = getattr(plugin, "hierarchy", None)
+    return {} if used is None else {"hierarchy": used.hash}
+
+
+def runnable(explanations: Iterable[Explanation], used: Hierarchy) -> list[Explanation]:
+    """Those that this hierarchy can run: a label that names concepts of another one is left out where its explainer has given
+    the unit one with this hierarchy since. Raises SettingsError where it has not."""
+    found = list(explanations)
+    anew = {(e.unit, e.maker.explainer) for e in found if e.maker.settings.get("concepts") == used.hash}
+    other = {e.id: made for e in found if isinstance(made := e.maker.settings.get("concepts"), str) and made != used.hash
+             and e.pattern and '"concept"' in e.pattern}
+    for e in found:
+        if e.id in other and (e.unit, e.maker.explainer) not in anew:
+            raise SettingsError(f"the label of {e.unit} was made with another concept hierarchy (sha256 {other[e.id][:12]}..., this one is "
+                                f"{used.hash[:12]}...): give its file with --hierarchy, or explain these units with this one first")
+    return [e for e in found if e.id not in other]

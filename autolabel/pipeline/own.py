@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autolabel.catalogue import Catalogue
 from autolabel.errors import SettingsError
 from autolabel.pipeline.baselines import read_baselines
 from autolabel.pipeline.labels import HUMAN, runner
+from autolabel.pipeline.labels import hierarchy as concepts
 from autolabel.pipeline.progress import Progress, silent
 from autolabel.pipeline.scoring import score_columns
 from autolabel.pipeline.selection import select_units
 from autolabel.pipeline.session import model_row, recorded, subject_of
 from autolabel.types import Explanation, Maker, Unit
+
+if TYPE_CHECKING:
+    from autolabel.hierarchy import Hierarchy
 
 FIGURES = ("score", "ci_low", "ci_high", "peak", "peak_low", "peak_high", "p_foreign", "p_size", "p", "rank", "baseline", "peak_baseline",
            "informative", "ceiling", "rho_context", "rho_context_low", "rho_context_high", "contextual", "rho_new", "rho_new_low",
@@ -20,11 +24,12 @@ FIGURES = ("score", "ci_low", "ci_high", "peak", "peak_low", "peak_high", "p_for
 NO_SIMULATOR = "no simulator reads sentences yet: give a --pattern"
 
 
-def score_label(catalogue: Catalogue, unit: str, text: str, pattern: str | None = None, *, model: str = "", seed: int = 0, batch_size: int = 32,
-                device: str = "auto", dtype: str = "auto", threads: int = 0, progress: Progress = silent) -> dict[str, Any]:
+def score_label(catalogue: Catalogue, unit: str, text: str, pattern: str | None = None, *, model: str = "", hierarchy: str = "", seed: int = 0,
+                batch_size: int = 32, device: str = "auto", dtype: str = "auto", threads: int = 0, progress: Progress = silent) -> dict[str, Any]:
     """Score one label of a person's on select and on test, with null and baseline; it is kept among the candidates.
 
-    `pattern` is JSON (see patterns). Without one the label is unscored, with the reason. Raises PatternError, UnitError.
+    `pattern` is JSON (see patterns). Without one the label is unscored, with the reason. hierarchy: a file of concepts of your
+    own, for `concept` in the pattern. Raises PatternError, UnitError.
     """
     from autolabel.patterns.syntax import dump, parse
 
@@ -34,7 +39,8 @@ def score_label(catalogue: Catalogue, unit: str, text: str, pattern: str | None 
     if not text.strip():
         raise SettingsError("the label is empty: write a sentence")
     explanation = Explanation(address, text.strip(), dump(parse(pattern)) if pattern else None, Maker(HUMAN))
-    with recorded(catalogue, "score --label", {"unit": str(address), "label": text, "pattern": explanation.pattern}, model=row.name,
+    known = concepts(hierarchy)
+    with recorded(catalogue, "score --label", {"unit": str(address), "label": text, "pattern": explanation.pattern, "hierarchy": known.hash}, model=row.name,
                   model_hash=row.hash, corpus=row.corpus_id, seed=seed) as run:
         with catalogue.writer() as writer:
             writer.insert("explanations", {
@@ -42,11 +48,11 @@ def score_label(catalogue: Catalogue, unit: str, text: str, pattern: str | None 
                 "side": [address.side], "text": [explanation.text], "pattern": [explanation.pattern], "explainer": [HUMAN], "settings": ["{}"],
                 "llm": [None], "prompt": [None], "abstained": [None], "cost_usd": [0.0], "run": [run]}, ignore_existing=True)
         return {"unit": str(address), "label": explanation.text, **_scored(catalogue, explanation, row.name, run, progress, {
-            "device": device, "dtype": dtype, "threads": threads}, batch_size)}
+            "device": device, "dtype": dtype, "threads": threads}, batch_size, known)}
 
 
 def _scored(catalogue: Catalogue, explanation: Explanation, model: str, run: str, progress: Progress, compute: dict[str, Any],
-            batch_size: int) -> dict[str, Any]:
+            batch_size: int, known: Hierarchy) -> dict[str, Any]:
     from autolabel.pipeline.judging import test_scores
     from autolabel.scorers.correlation import score_select
     from autolabel.scorers.report import score_test
@@ -57,7 +63,7 @@ def _scored(catalogue: Catalogue, explanation: Explanation, model: str, run: str
     row = model_row(catalogue, model)
     subject = subject_of(catalogue, row, **compute)
     progress("scoring your label", 0, 2)
-    run_patterns = runner(subject)
+    run_patterns = runner(subject, known)
     selected = score_select([explanation], select_evidence(catalogue, subject, batch_size=batch_size), run=run_patterns)
     progress("scoring your label", 1, 2)
     result = score_test([explanation], [], test_evidence(catalogue, subject, batch_size=batch_size),

@@ -11,6 +11,7 @@ from autolabel.errors import SettingsError
 from autolabel.pipeline.choosing import choose
 from autolabel.pipeline.explaining import Count, explain_all
 from autolabel.pipeline.extracting import extract
+from autolabel.pipeline.labels import hierarchy as concepts
 from autolabel.pipeline.progress import Progress, silent
 from autolabel.pipeline.scoring import score
 from autolabel.registry import build
@@ -19,26 +20,30 @@ from autolabel.settings import read_toml
 EXPLAINERS = ("induce", "ngram", "tokens")
 SECTIONS: Mapping[str, frozenset[str]] = {
     "extract": frozenset({"subject", "corpus", "db", "layers", "context", "max_tokens", "text_column", "split_on", "site", "revision"}),
-    "label": frozenset({"explainers", "units", "limit"}),
+    "label": frozenset({"explainers", "units", "limit", "hierarchy"}),
     "control": frozenset({"kind"}),
     "compute": frozenset({"seed", "device", "dtype", "batch_size", "threads"}),
 }
 
 
 def label(catalogue: Catalogue, *, explainers: Sequence[str] | None = None, units: str | Iterable[str] | None = None, limit: int | None = None,
-          model: str = "", redo: bool = False, progress: Progress = silent, **compute: Any) -> Count:
-    """Explain with each explainer, score the candidates on select, choose and score on test. `compute`: seed, device, dtype, ..."""
-    explain_all(catalogue, {name: build("explainers", name) for name in explainers or EXPLAINERS}, units=units, limit=limit, model=model,
+          model: str = "", hierarchy: str = "", redo: bool = False, progress: Progress = silent, **compute: Any) -> Count:
+    """Explain with each explainer, score the candidates on select, choose and score on test.
+
+    hierarchy: a file of concepts of your own; compute: seed, device, dtype, ...
+    """
+    parts = {"hierarchy": concepts(hierarchy)}
+    explain_all(catalogue, {name: build("explainers", name, parts=parts) for name in explainers or EXPLAINERS}, units=units, limit=limit, model=model,
                 redo=redo, progress=progress, **compute)
-    score(catalogue, units=units, limit=limit, model=model, redo=redo, progress=progress, **compute)
-    return choose(catalogue, units=units, limit=limit, model=model, redo=redo, progress=progress, **compute)
+    score(catalogue, units=units, limit=limit, model=model, hierarchy=hierarchy, redo=redo, progress=progress, **compute)
+    return choose(catalogue, units=units, limit=limit, model=model, hierarchy=hierarchy, redo=redo, progress=progress, **compute)
 
 
 def run(file: str | Path, *, redo: bool = False, progress: Progress = silent) -> Catalogue:
     """Everything that a TOML file says, in order; what is done already is not done again. Raises SettingsError.
 
     Sections and keys: [extract] subject, corpus, db, layers, context, max_tokens, text_column, split_on, site, revision;
-    [label] explainers, units, limit; [control] kind (shuffled, initialised, embeddings-kept); [compute] seed, device, dtype,
+    [label] explainers, units, limit, hierarchy; [control] kind (shuffled, initialised, embeddings-kept); [compute] seed, device, dtype,
     batch_size, threads.
     """
     plan = read_toml(Path(file))
@@ -55,7 +60,7 @@ def run(file: str | Path, *, redo: bool = False, progress: Progress = silent) ->
         catalogue = extract(subject, control=kind, redo=redo, progress=progress, **what, **compute)
         model = "" if kind is None else _control_name(catalogue, kind)
         label(catalogue, model=model, explainers=how.get("explainers"), units=how.get("units") if kind is None else None, limit=how.get("limit"),
-              redo=redo, progress=progress, **compute)
+              hierarchy=how.get("hierarchy", ""), redo=redo, progress=progress, **compute)
     assert catalogue is not None
     return catalogue
 

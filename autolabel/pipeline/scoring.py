@@ -10,7 +10,8 @@ from autolabel.catalogue import Catalogue
 from autolabel.errors import SettingsError
 from autolabel.pipeline.baselines import read_lists, store_best
 from autolabel.pipeline.explaining import Count
-from autolabel.pipeline.labels import read_explanations, runner
+from autolabel.pipeline.labels import hierarchy as concepts
+from autolabel.pipeline.labels import read_explanations, runnable, runner
 from autolabel.pipeline.progress import Progress, silent
 from autolabel.pipeline.selection import select_units
 from autolabel.pipeline.session import ModelRow, model_row, recorded, subject_of
@@ -22,9 +23,12 @@ COLUMNS = ("explanation", "model", "split", "scorer", "simulator", "value", "low
 
 
 def score(catalogue: Catalogue, *, scorer: str = "correlation", simulator: str = "pattern", units: str | Iterable[str] | None = None,
-          limit: int | None = None, model: str = "", seed: int = 0, batch_size: int = 32, device: str = "auto", dtype: str = "auto",
+          limit: int | None = None, model: str = "", hierarchy: str = "", seed: int = 0, batch_size: int = 32, device: str = "auto", dtype: str = "auto",
           threads: int = 0, redo: bool = False, progress: Progress = silent) -> Count:
-    """Score on select every explanation that has no score of this scorer and simulator yet. Abstentions are counted, not scored."""
+    """Score on select every explanation that has no score of this scorer and simulator yet. Abstentions are counted, not scored.
+
+    hierarchy: the file of concepts that the labels were made with, where it is one of your own.
+    """
     from autolabel.splits import select_evidence
 
     build("scorers", scorer)  # an unknown name is an error before anything is computed
@@ -36,24 +40,26 @@ def score(catalogue: Catalogue, *, scorer: str = "correlation", simulator: str =
     candidates = read_explanations(catalogue, row.name, wanted)
     if not candidates:
         raise SettingsError(f"{row.name} has no explanations yet: run `autolabel explain`")
+    known = concepts(hierarchy)
+    usable = runnable(candidates, known)
     if redo:
         with catalogue.writer() as writer:
             writer.delete("scores", "model = ? AND split = 'select' AND scorer = ? AND simulator = ?", [row.name, scorer, simulator])
     scored = {r[0] for r in catalogue.read("SELECT explanation FROM scores WHERE model = ? AND split = 'select' AND scorer = ? AND simulator = ?",
                                            [row.name, scorer, simulator])}
-    asked = [e for e in candidates if e.abstained is None]
+    asked = [e for e in usable if e.abstained is None]
     todo = [e for e in asked if e.id not in scored]
-    abstained = len(candidates) - len(asked)
+    abstained = sum(e.abstained is not None for e in candidates)
     if not todo:
         return Count(len(candidates), 0, len(asked), abstained, 0)
     from autolabel.scorers.correlation import select_pass
 
     subject = subject_of(catalogue, row, device=device, dtype=dtype, threads=threads)
     evidence = select_evidence(catalogue, subject, batch_size=batch_size)
-    with recorded(catalogue, "score", {"scorer": scorer, "simulator": simulator, "units": units, "limit": limit}, model=row.name,
+    with recorded(catalogue, "score", {"scorer": scorer, "simulator": simulator, "units": units, "limit": limit, "hierarchy": known.hash}, model=row.name,
                   model_hash=row.hash, corpus=row.corpus_id, seed=seed) as run:
         progress("scoring on select", 0, len(todo))
-        result = select_pass(todo, evidence, run=runner(subject), ranked=read_lists(catalogue, row.name))
+        result = select_pass(todo, evidence, run=runner(subject, known), ranked=read_lists(catalogue, row.name))
         with catalogue.writer() as writer:
             writer.insert("scores", score_columns(row, result.scores, run), ignore_existing=True)
         if result.baselines is not None:

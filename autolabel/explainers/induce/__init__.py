@@ -23,6 +23,7 @@ from autolabel.explainers.tokens import CHANCE, SILENT
 from autolabel.hierarchy import Hierarchy
 from autolabel.patterns import embedded
 from autolabel.protocols import ExplainSplit
+from autolabel.registry import part
 from autolabel.types import Exemplars, Explanation, Maker
 
 
@@ -35,19 +36,20 @@ class Induce:
     contexts: int = 2  # context clauses at most
     cost: float = 0.003  # of the objective, per word
     like: bool = True  # use embedding neighbourhoods, where the embedding model is installed
-    concepts: bool = True  # use the concept hierarchy, where there is one
+    concepts: bool = True  # use the concept hierarchy
+    hierarchy: Hierarchy | None = part()  # the everyday one where none is given
 
     def explain(self, units: Iterable[Exemplars], explain_split: ExplainSplit) -> Iterator[Explanation]:
         """All units of a layer at once; layers in order."""
         asked = gather.by_layer(units)
         lexicon = gather.lexicon_of(explain_split, list(asked))
-        embedder, hierarchy = _embedder() if self.like else None, _hierarchy() if self.concepts else None
+        embedder, hierarchy = _embedder() if self.like else None, (self.hierarchy or _hierarchy()) if self.concepts else None
         said = features(lexicon, _vocabulary(explain_split), embedder, hierarchy)
         material = search.Material(lexicon, listed(lexicon), said, carry.halves(lexicon, said.cells),
                                    contexts(lexicon, groups(lexicon, said)), Names.build(lexicon, said))
         settings = search.Settings(self.words, self.features, self.contexts, cost=self.cost)
         maker = Maker("induce", {"words": self.words, "features": self.features, "contexts": self.contexts, "cost": self.cost,
-                                 "like": embedder.hash if embedder else None, "concepts": hierarchy is not None})
+                                 "like": embedder.hash if embedder else None, "concepts": hierarchy.hash if hierarchy else None})
         for layer in gather.layers(explain_split, list(asked), lexicon):
             wording = Wording(material, search.run(layer, material, settings))
             for exemplars in asked[layer.key]:
@@ -74,8 +76,5 @@ def _embedder() -> embedded.Embedder | None:
         return None
 
 
-def _hierarchy() -> Hierarchy | None:
-    from autolabel.assets import data_path
-
-    path = data_path("hierarchy", "everyday.tsv")
-    return Hierarchy.load(path) if path.is_file() else None
+def _hierarchy() -> Hierarchy:
+    return Hierarchy.default()

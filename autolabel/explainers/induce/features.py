@@ -92,14 +92,18 @@ def _candidates(lexicon: Lexicon, vocabulary: Sequence[str], embedder: embedded.
 
 
 def _concepts(lexicon: Lexicon, hierarchy: Hierarchy) -> Iterator[Candidate]:
-    place = {word: w for w, word in enumerate(lexicon.words)}
     by_word = _forms_of_word(lexicon)
+    held: dict[str, set[int]] = {}
+    for name, matches in hierarchy.find(lexicon.words).items():
+        words = {match[0] for match in matches if len(match) == 1}
+        for above in (name, *hierarchy.ancestors(name)):
+            held.setdefault(above, set()).update(words)
     # the most specific first: of concepts that hold for the same words it is kept; the root says nothing
-    for concept in reversed([c for c in hierarchy.concepts if c != hierarchy.root]):
-        known = sorted(place[t] for t in hierarchy.lexicon(concept)[0] if t in place)
-        if len(known) >= MIN_WORDS:
-            forms = np.unique(np.concatenate([by_word[w] for w in known]))
-            yield Feature(Atom("concept", (concept,)), _said(hierarchy.label(concept))), forms, None
+    order = {name: i for i, name in enumerate(hierarchy.concepts)}
+    for name in sorted(held.keys() - {hierarchy.root}, key=lambda n: (-hierarchy.levels[n], order[n])):
+        if len(held[name]) >= MIN_WORDS:
+            forms = np.unique(np.concatenate([by_word[w] for w in held[name]]))
+            yield Feature(Atom("concept", (name,)), _said(hierarchy.label(name))), forms, None
 
 
 def _said(label: str) -> str:
