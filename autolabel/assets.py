@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autolabel.errors import SetupError
+from autolabel.errors import SettingsError, SetupError
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -22,9 +22,25 @@ def data_path(*parts: str) -> Path:
     return root().joinpath("data", *parts)
 
 
-def prompts_path(*parts: str) -> Path:
-    """A file or folder below prompts/; it need not exist."""
+def prompts_path(*parts: str, own: str | Path | None = None) -> Path:
+    """A file or folder below prompts/; it need not exist. `own`: the user's folder, whose files come first. Raises SettingsError."""
+    if own:
+        if not Path(own).is_dir():
+            raise SettingsError(f"the folder of prompts {own} does not exist")
+        if (mine := Path(own).joinpath(*parts)).is_file():
+            return mine
     return root().joinpath("prompts", *parts)
+
+
+def read_prompt(*parts: str, own: str | Path | None = None) -> str:
+    """The text of a file below prompts/, the user's own folder searched first. Raises SettingsError."""
+    path = prompts_path(*parts, own=own)
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        raise SettingsError(f"there is no prompt {'/'.join(parts)}{f' in {own} nor' if own else ''} among those that come with autolabel") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"cannot read the prompt {path}: {error}") from error
 
 
 def eval_path(*parts: str) -> Path:

@@ -22,6 +22,7 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
         "constant": "autolabel.explainers.constant:Constant",
         "induce": "autolabel.explainers.induce:Induce",
         "ngram": "autolabel.explainers.ngram:Ngram",
+        "structured": "autolabel.explainers.structured:Structured",
         "tokens": "autolabel.explainers.tokens:Tokens",
     },
     "simulators": {"pattern": "autolabel.simulators.pattern:PatternSimulator"},

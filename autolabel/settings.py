@@ -37,6 +37,7 @@ class Settings:
     split_on: str = ""  # literal text at which a long .txt is cut; empty: <|endoftext|>, else blank lines
     hierarchy: str = ""  # file of a concept hierarchy of your own (TSV, WordNet TSV, SKOS, OWL); empty: the everyday concepts
     max_failures: int = 0  # more failed units than this end a command with exit code 1
+    prompts: str = ""  # a folder of your own prompt templates, searched before those that come with autolabel
     timeout: float = 5.0  # seconds that a query of yours may take
 
 

@@ -132,7 +132,7 @@ class ActivationRecord:
 
     excerpt: Excerpt  # the text
     activations: tuple[float, ...]  # a = max(side * x, 0) per token, in the model's own unit
-    band: str  # how it was chosen: `top`, `stratum:0`..`stratum:9`, `random`
+    band: str  # how it was chosen: `top`, `stratum:0`..`stratum:9`, `random`; silent ones: `negative:token`, `negative:near`, `negative:neighbour`
     weight: float | None = None  # sampling weight 1/pi; None where the choice was no random sample
 
 
@@ -161,6 +161,8 @@ class Exemplars:
     unit: Unit
     stats: UnitStats
     records: Sequence[ActivationRecord] = ()
+    promoted: tuple[str, ...] = ()  # output tokens that the unit's weights raise most (logit lens), empty where the model has no unembedding
+    lowered: tuple[str, ...] = ()  # output tokens that they lower most
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +170,9 @@ class Maker:
     """Exactly what made an explanation."""
 
     explainer: str  # registered name, or `module:Class`
-    settings: Mapping[str, Any] = field(default_factory=dict)  # its fields
+    settings: Mapping[str, Any] = field(default_factory=dict)  # its fields; beside them `dropped_excerpts` and `flags` (what was done to a reply) if any
     llm: str | None = None  # `provider/model`, None for LLM-free explainers
-    prompt: str | None = None  # digest of the prompt template
+    prompt: str | None = None  # digest of the prompt template and its few-shot examples
 
 
 @dataclass(frozen=True)

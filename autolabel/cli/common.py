@@ -41,6 +41,7 @@ SHARED: dict[str, Callable[[F], F]] = {
     "batch_size": click.option("--batch-size", type=int, help="Excerpts per forward pass [32]."),
     "threads": click.option("--threads", type=int, help="CPU threads [what the machine has]."),
     "revision": click.option("--revision", metavar="REV", help="Revision of a hub model."),
+    "prompts": click.option("--prompts", metavar="DIR", help="A folder of your own prompt templates, searched first."),
     "max_failures": click.option("--max-failures", type=int, help="More failed units than this: exit code 1 [0]."),
     "hierarchy": click.option("--hierarchy", metavar="FILE", help="Concepts of your own: TSV, WordNet TSV, SKOS, OWL [everyday ones]."),
     "quiet": click.option("-q", "--quiet", is_flag=True, help="No progress, no notes."),

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import click
 
 from autolabel import __version__
-from autolabel.cli import build, look, manage
+from autolabel.cli import ask, build, look, manage
 from autolabel.cli.common import clean
 from autolabel.errors import AutolabelError
 
@@ -27,7 +27,7 @@ def cli() -> None:
     """
 
 
-for command in (*build.COMMANDS, *look.COMMANDS, *manage.COMMANDS):
+for command in (*build.COMMANDS, *ask.COMMANDS, *look.COMMANDS, *manage.COMMANDS):
     cli.add_command(command)
 
 

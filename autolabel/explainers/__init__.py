@@ -17,11 +17,12 @@ _WHERE = {
     "Constant": "autolabel.explainers.constant",
     "Induce": "autolabel.explainers.induce",
     "Ngram": "autolabel.explainers.ngram",
+    "Structured": "autolabel.explainers.structured",
     "Tokens": "autolabel.explainers.tokens",
     "ranked_words": "autolabel.explainers.tokens",
 }
 
-__all__ = ["Constant", "Induce", "Ngram", "Tokens", "ranked_words"]
+__all__ = ["Constant", "Induce", "Ngram", "Structured", "Tokens", "ranked_words"]
 
 
 def __getattr__(name: str) -> Any:  # Any: each name has its own type

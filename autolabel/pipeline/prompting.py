@@ -1,0 +1,32 @@
+"""`prompt show`: exactly what an explainer would send for one unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from autolabel.catalogue import Catalogue
+from autolabel.errors import SettingsError
+from autolabel.explainers.estimate import tokens_of
+from autolabel.pipeline.exemplars import read_exemplars
+from autolabel.pipeline.selection import select_units
+from autolabel.pipeline.session import model_row
+from autolabel.prompts import Prompt
+from autolabel.registry import build
+from autolabel.types import Unit
+
+
+def show_prompt(catalogue: Catalogue, explainer: str, unit: str, *, settings: Mapping[str, str] | None = None, prompts: str = "",
+                model: str = "") -> dict[str, Any]:
+    """unit, messages, digest (of the messages), template (digest of template and examples), excerpts (ids shown), dropped, tokens (estimated).
+
+    Nothing is sent. Raises SettingsError where the explainer asks no LLM, UnitError.
+    """
+    plugin: Any = build("explainers", explainer, settings, {"prompts": prompts or None})
+    if not hasattr(plugin, "prompt"):
+        raise SettingsError(f"the explainer {explainer} asks no LLM, so it has no prompt")
+    row = model_row(catalogue, Unit.parse(unit).model or model)
+    address = select_units(catalogue, row.name, [unit])[0]
+    made: Prompt = plugin.prompt(next(read_exemplars(catalogue, [address])))
+    return {"unit": str(address), "messages": list(made.messages), "digest": made.digest, "template": made.template,
+            "excerpts": list(made.excerpts), "dropped": made.dropped, "tokens": tokens_of(made.messages)}
