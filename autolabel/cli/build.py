@@ -15,17 +15,13 @@ def _compute(flags: dict[str, Any]) -> dict[str, Any]:
     return {"seed": s.seed, "device": s.device, "dtype": s.dtype, "batch_size": s.batch_size, "threads": s.threads}
 
 
-<<<<<<< HEAD
 def _concepts(flags: dict[str, Any]) -> str:
     """The file of concepts of one's own, empty where there is none."""
     return settings_from(hierarchy=flags.get("hierarchy")).hierarchy
 
 
-def _setting(pairs: tuple[str, ...]) -> dict[str, str]:
-=======
 def setting(pairs: tuple[str, ...]) -> dict[str, str]:
     """`key=value` of the command line as a mapping."""
->>>>>>> 32d05e1 (Prompts that can be read, checked and cited; an explainer that answers with a sentence and a pattern; prompt show)
     wrong = [p for p in pairs if "=" not in p]
     if wrong:
         raise click.BadParameter(f"{wrong[0]!r} is not key=value")
@@ -94,13 +90,8 @@ def explain(explainer: str, settings: tuple[str, ...], units: str | None, limit:
 
     catalogue = open_catalogue(db)
     with progress_bar(flags["quiet"], str(catalogue.path)) as progress:
-<<<<<<< HEAD
-        count = verb(catalogue, explainer, settings=_setting(settings), units=units, limit=limit, model=model or "", redo=redo,
-                     progress=progress, hierarchy=_concepts(flags), **_compute(flags))
-=======
         count = verb(catalogue, explainer, settings=setting(settings), units=units, limit=limit, model=model or "", redo=redo,
-                     progress=progress, **_compute(flags))
->>>>>>> 32d05e1 (Prompts that can be read, checked and cited; an explainer that answers with a sentence and a pattern; prompt show)
+                     progress=progress, hierarchy=_concepts(flags), **_compute(flags))
     return _report(f"explained by {explainer}", count, flags)
 
 
