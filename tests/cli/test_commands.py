@@ -172,3 +172,22 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
 
 def test_terminal_escapes_are_removed() -> None:
     assert clean("a\x1b[31mb\x1b]0;title\x07c\u202ed\x00") == "abc\ufffdd\ufffd"
+
+
+def test_prompt_show_prints_what_would_be_sent(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from autolabel.prompts import prompt_digest
+
+    code, out, err = run(capsys, "prompt", "show", "structured", "--unit", "4/7", "--db", str(small))
+    assert code == 0 and out.startswith("=== system ===") and "|10>>" in out and "22 excerpts" in err
+    code, text, _ = run(capsys, "prompt", "show", "structured", "--unit", "4/7", "--db", str(small), "--json", "-E", "top=2", "-E", "strata=3")
+    shown = json.loads(text)
+    assert code == 0 and len(shown["excerpts"]) == 5 and shown["digest"] == prompt_digest(shown["messages"]) and shown["messages"][-1]["role"] == "user"
+    import autolabel as al
+
+    splits = al.open_catalogue(small).read("SELECT DISTINCT split FROM t_excerpts WHERE list_contains(?, id)", [shown["excerpts"]])
+    assert splits == [("explain",)]
+    (tmp_path / "structured.md").write_text("## user\n$excerpts $wrong", "utf-8")
+    for arguments, words in ((["induce"], "asks no LLM"), (["nosuch"], "no explainer is called"), (["structured", "--prompts", str(tmp_path)], "unknown variable $wrong"),
+                             (["structured", "--prompts", "missing"], "does not exist"), (["structured", "-E", "llm=x"], "no setting 'llm'")):
+        code, _, err = run(capsys, "prompt", "show", *arguments, "--unit", "4/7", "--db", str(small))
+        assert code == 2 and words in err and err.count("\n") == 1
