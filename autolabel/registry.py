@@ -25,7 +25,12 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
         "structured": "autolabel.explainers.structured:Structured",
         "tokens": "autolabel.explainers.tokens:Tokens",
     },
-    "simulators": {"pattern": "autolabel.simulators.pattern:PatternSimulator"},
+    "simulators": {
+        "digits": "autolabel.simulators.digits:DigitsSimulator",
+        "embedding": "autolabel.simulators.embedding:EmbeddingSimulator",
+        "logprob": "autolabel.simulators.logprob:LogprobSimulator",
+        "pattern": "autolabel.simulators.pattern:PatternSimulator",
+    },
     "scorers": {"correlation": "autolabel.scorers.correlation:Correlation"},
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 CHAT = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 
 
-def make_local(folder: Path, *, chat: bool = False, context: int = 2048, ten: bool = False, seed: int = 1) -> Path:
+def make_local(folder: Path, *, chat: bool = False, context: int = 2048, ten: bool = False, seed: int = 1, hidden: int = 32, layers: int = 2) -> Path:
     """Write the model. `ten`: the vocabulary has `10` as one token."""
     import torch
     import transformers
@@ -26,7 +26,7 @@ def make_local(folder: Path, *, chat: bool = False, context: int = 2048, ten: bo
     if chat:
         tokenizer.chat_template = CHAT
     config = transformers.LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=2 * hidden, num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2,
         max_position_embeddings=context, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, tie_word_embeddings=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,0 +1,30 @@
+"""What simulators and scorers send: a label on one line, and the templates of `prompts/`."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+
+from autolabel.assets import read_prompt
+from autolabel.explainers.hygiene import tidy
+from autolabel.prompts import Template, parse
+
+
+def clean(label: str) -> str:
+    """A label in plain sight on one line, whoever wrote it."""
+    return tidy(label)[0]
+
+
+def quoted(label: str) -> str:
+    """A label in quotes, on one line."""
+    return json.dumps(clean(label), ensure_ascii=False)
+
+
+def template(name: str, own: str | None = None) -> Template:
+    """A file of prompts/, the user's own folder searched first. Raises SettingsError."""
+    return _parsed(name, read_prompt(f"{name}.md", own=own))
+
+
+@lru_cache(maxsize=64)
+def _parsed(name: str, text: str) -> Template:
+    return parse(name, text)
