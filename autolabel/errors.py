@@ -102,6 +102,7 @@ class LLMError(AutolabelError):
         self.retry_after = retry_after  # seconds that the server asked to wait, None where it did not say
         self.usage = usage  # what it cost all the same, None where the server did not say
         self.sent = sent  # the request may have reached the model, so that it may be paid for
+        self.cost_usd: float | None = None  # of `usage`, set by who knows the prices
 
 class EndpointError(LLMError):
     """The server cannot be reached, broke off, timed out, or answered with a 5xx status."""

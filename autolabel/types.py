@@ -263,3 +263,18 @@ class Completion:
     cost_usd: float | None = None  # None where no price is known
     call: str = ""  # digest of the call, empty where it is not stored
     raw: str = ""  # the reply as it came, in the form of chat completions; empty where it did not come over a wire
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call to an LLM, as it is stored."""
+
+    digest: str  # content address of model, address, messages and settings: equal calls are made once
+    role: Role  # what the answer is for
+    llm: str  # `provider/model`
+    state: str  # `asked`: about to be sent; `done`; `failed:KIND`: ended in the LLMError of that kind; `lost`: asked, and the process was killed
+    request: str = ""  # JSON of what the digest is made of
+    reply: str | None = None  # as it came, before anyone read it
+    usage: Usage | None = None  # None where it was not said
+    cost_usd: float | None = None  # None where it is not known
+    excerpts: tuple[int, ...] = ()  # Excerpt.id of every excerpt that the messages show

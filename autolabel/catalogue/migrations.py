@@ -2,7 +2,8 @@
 
 All DDL of the project is here, and each step ends with a CHECKPOINT, so that no schema change is ever replayed from a log.
 `meta` holds: format, id (random, names this file), schema (number of the last step), needs (the oldest autolabel that can
-read it), views (digest of the text of the views), commit (number of the last commit), created (UTC).
+read it), views (digest of the text of the views), commit (number of the last commit), created (UTC), and `llm:ADDRESS MODEL`
+(what a server is known to take).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def state(path: Path, connection: duckdb.DuckDBPyConnection) -> tuple[int, bool]
                                  "AND database_name = current_database() ORDER BY column_index").fetchall()
     if "meta" not in tables or columns != [("key", "VARCHAR"), ("value", "VARCHAR")]:
         raise foreign
-    meta = dict(connection.execute("SELECT key, value[:100] FROM meta LIMIT 100").fetchall())
+    meta = dict(connection.execute("SELECT key, value[:100] FROM meta WHERE key NOT LIKE 'llm:%' LIMIT 100").fetchall())
     if meta.get("format") != FORMAT or not all(str(meta.get(key)).isdecimal() for key in ("schema", "commit")):
         raise foreign
     number = int(meta["schema"])

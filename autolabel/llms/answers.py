@@ -156,7 +156,9 @@ def _text(content: object) -> str | None:
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") in ("text", "output_text")]
         content = "".join(part for part in parts if isinstance(part, str)) if parts else None
-    return content if isinstance(content, str) and content else None
+    if not isinstance(content, str) or not content:
+        return None
+    return content.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
 
 
 def _tokens(said: object) -> tuple[tuple[str, dict[str, float]], ...]:

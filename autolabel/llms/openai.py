@@ -144,6 +144,8 @@ class OpenAI:
             reason = redact(str(error.__cause__ or error)) or type(error.__cause__).__name__
             verb = "cannot be reached" if connecting else "broke off"
             return EndpointError(f"{self.address} {verb}: {reason}", sent=not connecting)
+        if isinstance(error, UnicodeError):
+            return RequestError("the prompt holds half a surrogate pair, which is no text", sent=False)
         if isinstance(error, openai.OpenAIError | ValueError | OSError | RuntimeError):
             return EndpointError(f"{self.address}: {type(error).__name__}: {redact(str(error))[:200]}")
         raise error

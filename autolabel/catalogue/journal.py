@@ -1,0 +1,97 @@
+"""FILE.asked: the calls that are in flight, one JSON line each, written before a request is sent.
+
+A commit before every request would double the commits; a line appended to a file outlives a killed process just as well (not
+a power cut). Who opens it again after a kill learns which calls may have been answered and paid for without being stored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+
+from autolabel.catalogue.access import beside
+from autolabel.errors import CatalogueError
+
+LONGEST = 1 << 20  # bytes after which the lines of answered calls are dropped
+
+
+class Journal:
+    """Used by the one process that holds FILE.lock. `begin` before a call is sent, `end` after its outcome was committed."""
+
+    def __init__(self, database: Path) -> None:
+        self.path = beside(database, ".asked")
+        self._lines: dict[str, bytes] = {}  # digest -> line, of calls in flight
+        self._guard = threading.Lock()
+        self._size = 0
+        self.left = self._read()  # what a killed process left behind: digest, role, llm, at, excerpts
+        self._handle = self._open()
+
+    def begin(self, digest: str, **said: object) -> None:
+        """Note a call that is about to be sent."""
+        line = json.dumps({"digest": digest, **said}).encode() + b"\n"
+        with self._guard:
+            self._lines[digest] = line
+            if self._size + len(line) > LONGEST:
+                self._rewrite()
+            else:
+                self._append(line)
+
+    def end(self, digest: str) -> None:
+        """Its outcome is in the catalogue."""
+        with self._guard:
+            self._lines.pop(digest, None)
+
+    def clear(self) -> None:
+        """What was left behind is in the catalogue now."""
+        with self._guard:
+            self.left = []
+            self._rewrite()
+
+    def close(self) -> None:
+        """Remove the file, where nothing is in flight."""
+        with self._guard:
+            os.close(self._handle)
+            if not self._lines and not self.left:
+                self.path.unlink(missing_ok=True)
+
+    def _append(self, line: bytes) -> None:
+        try:
+            os.write(self._handle, line)
+        except OSError as error:
+            raise CatalogueError(f"cannot write {self.path}: {error.strerror}; no call was sent") from error
+        self._size += len(line)
+
+    def _rewrite(self) -> None:
+        """Only the calls in flight; whole or not at all."""
+        temporary = beside(self.path, ".tmp")
+        data = b"".join(self._lines.values())
+        try:
+            temporary.write_bytes(data)
+            os.replace(temporary, self.path)
+        except OSError as error:
+            raise CatalogueError(f"cannot write {self.path}: {error.strerror}; no call was sent") from error
+        os.close(self._handle)
+        self._handle, self._size = self._open(), len(data)
+
+    def _open(self) -> int:
+        try:
+            return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise CatalogueError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def _read(self) -> list[dict[str, object]]:
+        try:
+            lines = self.path.read_bytes().splitlines()
+        except OSError:
+            return []
+        found = []
+        for line in lines:
+            try:
+                said = json.loads(line)
+            except ValueError:  # a line that was cut by a full disk: its call was not sent
+                continue
+            if isinstance(said, dict) and isinstance(said.get("digest"), str):
+                found.append(said)
+        return found
