@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from autolabel.errors import PendingError
 from autolabel.llms.pool import ordered_map
 
 
@@ -37,3 +38,17 @@ def test_the_first_failure_in_order_is_raised_and_nothing_more_begins(threads: i
     with pytest.raises(ValueError, match="item 5"):
         ordered_map(fail, range(100), threads)
     assert len(begun) <= 5 + 2 * threads
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_what_is_pending_keeps_nothing_else_from_being_asked(threads: int) -> None:
+    begun: list[int] = []
+
+    def later(i: int) -> int:
+        begun.append(i)
+        if i % 3 == 0:
+            raise PendingError("not there yet")
+        return i
+    with pytest.raises(PendingError):
+        ordered_map(later, range(10), threads)
+    assert sorted(begun) == list(range(10))

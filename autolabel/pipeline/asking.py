@@ -1,0 +1,133 @@
+"""Explainers that ask an LLM: one unit at a time, many at once, each outcome stored when it is known.
+
+What a unit ends in is a label, an abstention, a failure (a row in `failures`, with the raw reply) or, where calls go through
+files, nothing yet. Results do not depend on how many threads ask: a unit's calls depend on that unit alone.
+"""
+
+from __future__ import annotations
+
+import datetime
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from itertools import islice
+
+from autolabel.errors import AutolabelError, LLMError, PendingError, StoppedError
+from autolabel.types import Exemplars, Explanation, Unit
+
+SETTLE = 10.0  # seconds that an interrupted run waits for the calls in flight
+SAVE = 1.0  # seconds between commits of outcomes; the replies themselves are stored as they come
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one unit came to."""
+
+    explanations: Sequence[Explanation]  # candidates, or one abstention
+    cost_usd: float | None  # of its calls together; None where no price is known
+    error: LLMError | None = None  # what some of its candidates failed with, where others are there
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A unit that ended in an error."""
+
+    unit: Unit
+    kind: str  # LLMError.kind
+    message: str
+    reply: str  # as it came, empty where nothing did
+    created: datetime.datetime  # UTC
+
+
+@dataclass
+class Outcomes:
+    """What a run of questions came to so far."""
+
+    answers: list[Answer] = field(default_factory=list)  # not saved yet
+    failures: list[Failure] = field(default_factory=list)  # not saved yet
+    done: int = 0  # units with an explanation
+    abstained: int = 0  # of them
+    failed: int = 0
+    pending: int = 0  # units whose answers come later
+
+
+Save = Callable[[Sequence[Answer], Sequence[Failure]], None]
+
+
+def ask_each(units: Iterable[Exemplars], ask: Callable[[Exemplars], Answer], save: Save, *, workers: int,
+             progress: Callable[[int], None] = lambda done: None) -> Outcomes:
+    """Ask about every unit, `workers` at a time, and save outcomes about once a second.
+
+    A unit's LLMError is a failure of that unit; a fatal one (a refused key, a used-up quota) or a StoppedError (budget) ends
+    the run: what is in flight is settled and saved, then it is raised. So does Ctrl-C, which waits at most SETTLE seconds.
+    """
+    out, stop = Outcomes(), threading.Event()
+    flying: dict[Future[Answer], Unit] = {}
+    waiting, fatal = iter(units), None
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="ask")
+    saved = time.monotonic()
+
+    def one(exemplars: Exemplars) -> Answer:
+        if stop.is_set():
+            raise StoppedError("stopped before this unit was asked about")
+        return ask(exemplars)
+
+    try:
+        while fatal is None or flying:
+            if fatal is None:
+                flying |= {pool.submit(one, e): e.unit for e in islice(waiting, 2 * workers - len(flying))}
+            if not flying:
+                break
+            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                fatal = _settle(out, flying.pop(future), future) or fatal
+            if fatal is not None:
+                stop.set()
+            progress(out.done + out.failed + out.pending)
+            if time.monotonic() - saved > SAVE:
+                _save(out, save)
+                saved = time.monotonic()
+    except KeyboardInterrupt:
+        stop.set()
+        for future in wait(flying, timeout=SETTLE).done:
+            _settle(out, flying[future], future)
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        _save(out, save)
+    if fatal is not None:
+        raise fatal
+    return out
+
+
+def _settle(out: Outcomes, unit: Unit, future: Future[Answer]) -> AutolabelError | None:
+    """Count one unit's outcome; the error that ends the run, where it is one."""
+    try:
+        made = future.result()
+    except PendingError:
+        out.pending += 1
+    except StoppedError as error:
+        return error
+    except LLMError as error:
+        if error.fatal:
+            return error
+        out.failed += 1
+        out.failures.append(_failure(unit, error))
+    else:
+        out.answers.append(made)
+        out.done += 1
+        out.abstained += all(e.abstained is not None for e in made.explanations)
+        if made.error is not None:
+            out.failures.append(_failure(unit, made.error))
+    return None
+
+
+def _save(out: Outcomes, save: Save) -> None:
+    if out.answers or out.failures:
+        save(out.answers, out.failures)
+        out.answers, out.failures = [], []
+
+
+def _failure(unit: Unit, error: LLMError) -> Failure:
+    return Failure(unit, error.kind, str(error), error.reply, datetime.datetime.now(datetime.UTC).replace(tzinfo=None))
