@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 import re2
 import regex
 
+MAX_PROGRAM = 600  # instructions of a regular expression, its Unicode classes counted as byte classes: bounds nested repetition
+MAX_PROGRAM_UTF8 = 20_000  # the same, Unicode classes spelt out
 # Unicode scripts, as `class` names them
 SCRIPTS: tuple[str, ...] = (
     "arabic", "armenian", "bengali", "cherokee", "cyrillic", "devanagari", "ethiopic", "georgian", "greek", "gujarati", "gurmukhi",
@@ -121,3 +123,21 @@ def compile_regex(pattern: str) -> re2._Regexp:
     options.never_capture = True
     options.max_mem = 4 << 20
     return re2.compile(pattern.encode("utf-8"), options)
+
+
+def oversize(pattern: str) -> int:
+    """How many instructions a regular expression has where that is too many to run quickly, else 0. Raises re2.error."""
+    size, shape = int(compile_regex(pattern).programsize), _program_shape(pattern)
+    return max(size, shape) if size > MAX_PROGRAM_UTF8 or shape > MAX_PROGRAM else 0
+
+
+def _program_shape(pattern: str) -> int:
+    """Instructions when characters are bytes: \\pL is then small, and what is left is the pattern's own size."""
+    options = re2.Options()
+    options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.never_capture = True
+    try:
+        return int(re2.compile(pattern.encode("utf-8"), options).programsize)
+    except re2.error:  # scripts beyond Latin-1 are empty classes there, which is fine; anything else was refused before
+        return 0

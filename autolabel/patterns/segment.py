@@ -21,6 +21,7 @@ def words(text: str) -> list[str]:
     return [text[a:b] for a, b in spans(text)]
 
 
+@lru_cache(maxsize=1 << 16)  # the same words stand in many labels
 def is_one_word(text: str) -> bool:
     """Whether `text` is one word and nothing else, so that a word of a text can be equal to it."""
     return bool(text) and ((text.isascii() and text.isalnum()) or spans(text) == [(0, len(text))])

@@ -1,143 +1,110 @@
-"""The pattern language: what a pattern is, how it is read and written. the README's section on patterns is the contract.
+"""Reads patterns: the README's section on patterns is the contract, `language.py` says what a pattern is.
 
-A pattern is a small JSON value, never code:
-
-    {"any": [{"on": ATOM, "before": [ATOM...], "after": [ATOM...], "near": [ATOM...], "within": 4, "unless": ATOM, "strength": 1.0}, ...]}
-
-`run.py` says what it means. Defaults: `on` every token, `within` 4 words, `strength` 1, `case` false. A `stem` entry may be
-a word or a stem. `case` belongs to `word` alone; `above` to `like` and `about`, which need it.
+Two readers: a slow one that knows where each value stands, so that an error can point at it, and a fast one for what
+`dump` wrote, which is nearly all that is ever read. The fast one declines whatever it is not sure of.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
 
 import re2
 
 from autolabel.errors import PatternError
-from autolabel.patterns.classes import CLASSES, compile_regex
-from autolabel.patterns.reader import Node, read
+from autolabel.patterns.classes import CLASSES, oversize
+from autolabel.patterns.language import (
+    CLAUSE_KEYS,
+    DEFAULT_WITHIN,
+    KINDS,
+    LISTED,
+    MAX_ATOMS,
+    MAX_CLAUSES,
+    MAX_REGEX,
+    MAX_TERM,
+    MAX_TERMS,
+    MAX_WITHIN,
+    MEASURED,
+    Atom,
+    Clause,
+    Kind,
+    Pattern,
+    Reach,
+    dump,
+    n_words,
+    notes,
+    requires,
+)
+from autolabel.patterns.reader import MAX_BYTES, Node, read
 from autolabel.patterns.segment import is_one_word, words
-
-Kind = Literal["word", "stem", "token", "regex", "class", "concept", "like", "about"]
-Reach = int | Literal["excerpt"]
-
-KINDS: tuple[Kind, ...] = ("word", "stem", "token", "regex", "class", "concept", "like", "about")
-LISTED: tuple[Kind, ...] = ("word", "stem", "token")  # these hold a list, the others one string
-MEASURED: tuple[Kind, ...] = ("like", "about")  # these have a threshold
-CLAUSE_KEYS = ("on", "before", "after", "near", "within", "unless", "strength")
-DEFAULT_WITHIN = 4  # words
-MAX_WITHIN = 8
-MAX_CLAUSES, MAX_ATOMS, MAX_TERMS = 64, 16, 2_000  # in a pattern; in one list of atoms; words, stems and tokens in a pattern
-MAX_TERM, MAX_REGEX = 200, 1_000  # characters
-MAX_PROGRAM = 600  # instructions of a regular expression, its Unicode classes counted as byte classes: bounds nested repetition
-MAX_PROGRAM_UTF8 = 20_000  # the same, Unicode classes spelt out
-
-
-@dataclass(frozen=True, slots=True)
-class Atom:
-    """One thing that can hold at a token."""
-
-    kind: Kind
-    values: tuple[str, ...]  # the listed words, stems, tokens; one string for the other kinds
-    case: bool = False  # of `word`: compare as written instead of case-folded
-    above: float | None = None  # of `like` and `about`: smallest cosine, in (0, 1]
-
-
-@dataclass(frozen=True, slots=True)
-class Clause:
-    """Where a strength is given: all of it must hold."""
-
-    on: tuple[Atom, ...] = ()  # all hold at the token; none: every token
-    before: tuple[Atom, ...] = ()  # each holds somewhere in the `within` words before
-    after: tuple[Atom, ...] = ()  # ... after
-    near: tuple[Atom, ...] = ()  # ... on either side
-    within: Reach = DEFAULT_WITHIN  # words, 1 to 8, or the whole excerpt
-    unless: Atom | None = None  # holds nowhere in the `within` words on either side, nor at the token
-    strength: float = 1.0  # in (0, 1]
-
-    @property
-    def contextual(self) -> bool:
-        """Whether it looks beyond the token."""
-        return bool(self.before or self.after or self.near or self.unless)
-
-    def atoms(self) -> Iterator[Atom]:
-        """All of them, in reading order."""
-        yield from (*self.on, *self.before, *self.after, *self.near)
-        if self.unless:
-            yield self.unless
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """A label that runs: the strongest clause that holds gives a token its strength in [0, 1]."""
-
-    any: tuple[Clause, ...]
-
-    def atoms(self) -> Iterator[Atom]:
-        """All of them, in reading order."""
-        for clause in self.any:
-            yield from clause.atoms()
 
 
 def parse(text: str) -> Pattern:
     """Read and check a pattern. Raises PatternError, whose position is that of the offending JSON value (or key)."""
-    return _Parser(text).pattern()
+    return _canonical(text) or _Parser(text).pattern()
 
 
-def dump(pattern: Pattern) -> str:
-    """The canonical JSON text: sorted keys, no spaces, defaults left out. parse(dump(p)) == p."""
-    return json.dumps({"any": [_clause(c) for c in pattern.any]}, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+def _canonical(text: str) -> Pattern | None:
+    """The pattern of a text that `dump` wrote; None for any other text, right or wrong: the slow reader knows where each value stands."""
+    try:
+        if len(text.encode("utf-8")) > MAX_BYTES:  # half a surrogate pair is an error here
+            return None
+        pattern = Pattern(tuple(map(_read_clause, json.loads(text)["any"])))
+        return pattern if dump(pattern) == text and _sound(pattern) else None
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return None
 
 
-def n_words(pattern: Pattern) -> int:
-    """Size of a pattern: every word, stem and token listed, and 1 for each other atom."""
-    return sum(len(atom.values) if atom.kind in LISTED else 1 for atom in pattern.atoms())
+def _read_clause(c: dict[str, Any]) -> Clause:
+    on, unless = c.get("on", []), c.get("unless")
+    own, before, after, near = (tuple(map(_read_atom, x)) for x in (
+        on if isinstance(on, list) else [on], *(c.get(key, ()) for key in ("before", "after", "near"))))
+    return Clause(own, before, after, near, c.get("within", DEFAULT_WITHIN), _read_atom(unless) if unless else None, c.get("strength", 1.0))
 
 
-def requires(pattern: Pattern) -> set[str]:
-    """What must be loaded to run it: of `embedder`, `hierarchy`. Whoever stores the pattern stores the embedder's hash with it."""
-    needs = {"concept": "hierarchy", "like": "embedder", "about": "embedder"}
-    return {needs[atom.kind] for atom in pattern.atoms() if atom.kind in needs}
+def _read_atom(a: dict[str, Any]) -> Atom:
+    if len(a) == 1:  # most atoms
+        [(kind, values)] = a.items()
+    else:
+        kind = next(key for key in KINDS if key in a)
+        values = a[kind]
+    return Atom(kind, tuple(values) if kind in LISTED else (values,), a.get("case", False), a.get("above"))
 
 
-def notes(pattern: Pattern) -> list[str]:
-    """What the writer of a pattern should know, though it is no error."""
-    found = []
-    for atom in pattern.atoms():
-        if atom.kind == "regex" and (ascii_only := [c for c in (r"\b", r"\w", r"\d") if c in atom.values[0].lower()]):
-            found.append(f"{', '.join(ascii_only)} in {atom.values[0]!r} see ASCII only (RE2): \\pL is any letter, \\pN any number")
-        if atom.kind == "about":
-            found.append(f"about {atom.values[0]!r} embeds every excerpt: one pass of the embedding model over the text")
-    return list(dict.fromkeys(found))
+def _sound(pattern: Pattern) -> bool:
+    """Whether a pattern of the right shape keeps to all limits."""
+    terms = 0
+    for clause in pattern.any:
+        if not (type(clause.strength) is float and 0 < clause.strength <= 1
+                and max(map(len, (clause.on, clause.before, clause.after, clause.near))) <= MAX_ATOMS
+                and (clause.within == "excerpt" or (type(clause.within) is int and 1 <= clause.within <= MAX_WITHIN))):
+            return False
+        for atom in clause.atoms():
+            terms += len(atom.values) if atom.kind in LISTED else 0
+            if not (atom.kind in KINDS and all([_sound_value(atom.kind, v) for v in atom.values]) and (not atom.case or atom.kind == "word")
+                    and (type(atom.above) is float and 0 < atom.above <= 1 if atom.kind in MEASURED else atom.above is None)):
+                return False
+    return 0 < len(pattern.any) <= MAX_CLAUSES and terms <= MAX_TERMS and all(atom.values for atom in pattern.atoms())
 
 
-def _clause(clause: Clause) -> dict[str, object]:
-    out: dict[str, object] = {}
-    if clause.on:
-        out["on"] = _atom(clause.on[0]) if len(clause.on) == 1 else [_atom(a) for a in clause.on]
-    for key in ("before", "after", "near"):
-        if atoms := getattr(clause, key):
-            out[key] = [_atom(a) for a in atoms]
-    if clause.unless:
-        out["unless"] = _atom(clause.unless)
-    if clause.contextual or clause.within != DEFAULT_WITHIN:
-        out["within"] = clause.within
-    if clause.strength != 1.0:
-        out["strength"] = clause.strength
-    return out
+def _sound_value(kind: Kind, value: object) -> bool:
+    if type(value) is not str or not value or len(value) > (MAX_REGEX if kind == "regex" else MAX_TERM):
+        return False
+    if kind in ("word", "stem"):
+        return is_one_word(value)
+    if kind == "class":
+        return value in CLASSES
+    return not _oversize(value) if kind == "regex" else kind == "token" or bool(value.strip())
 
 
-def _atom(atom: Atom) -> dict[str, object]:
-    out: dict[str, object] = {atom.kind: list(atom.values) if atom.kind in LISTED else atom.values[0]}
-    if atom.case:
-        out["case"] = True
-    if atom.above is not None:
-        out["above"] = atom.above
-    return out
+@lru_cache(maxsize=1 << 12)
+def _oversize(value: str) -> bool:
+    try:
+        return oversize(value) > 0
+    except re2.error:
+        return True
 
 
 class _Parser:
@@ -252,25 +219,15 @@ class _Parser:
 
     def regex(self, value: str, node: Node) -> None:
         try:
-            size = compile_regex(value).programsize
-            shape = _program_shape(value)
+            size = oversize(value)
         except re2.error as error:
             reason = error.args[0].decode("utf-8", "replace") if error.args and isinstance(error.args[0], bytes) else str(error)
             raise self.fail(f"RE2 cannot read this regular expression: {reason}. It has no look-around and no "
                             "back-references (use before, after, unless); its \\b \\w \\d are ASCII, "
                             "\\pL is any letter and \\pN any number", node) from None
-        if size > MAX_PROGRAM_UTF8 or shape > MAX_PROGRAM:
-            raise self.fail(f"this regular expression becomes {max(size, shape):,} instructions, too many to run quickly: "
+        if size:
+            raise self.fail(f"this regular expression becomes {size:,} instructions, too many to run quickly: "
                             "use fewer or smaller repetitions", node)
 
 
-def _program_shape(pattern: str) -> int:
-    """Instructions when characters are bytes: \\pL is then small, and what is left is the pattern's own size."""
-    options = re2.Options()
-    options.log_errors = False
-    options.encoding = re2.Options.Encoding.LATIN1
-    options.never_capture = True
-    try:
-        return int(re2.compile(pattern.encode("utf-8"), options).programsize)
-    except re2.error:  # scripts beyond Latin-1 are empty classes there, which is fine; anything else was refused before
-        return 0
+__all__ = ["KINDS", "LISTED", "Atom", "Clause", "Kind", "Pattern", "Reach", "dump", "n_words", "notes", "parse", "requires"]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autolabel.errors import PatternError
-from autolabel.patterns import Atom, Clause, Pattern, classes, dump, n_words, notes, parse, requires
+from autolabel.patterns import Atom, Clause, Pattern, classes, dump, n_words, notes, parse, requires, syntax
 from autolabel.patterns.reader import MAX_BYTES, read
 from autolabel.patterns.segment import is_one_word
 
@@ -47,6 +47,24 @@ def test_the_reader_reads_json(value: object, indent: int | None) -> None:
         v = node.value  # type: ignore[attr-defined]
         return {k: plain(n) for k, n in v.items()} if isinstance(v, dict) else [plain(n) for n in v] if isinstance(v, list) else v
     assert plain(read(json.dumps(value, indent=indent))) == value
+
+
+@settings(max_examples=200, deadline=None)
+@given(patterns, st.data())
+def test_the_fast_reader_takes_what_was_written_and_nothing_that_is_wrong(p: Pattern, data: st.DataObject) -> None:
+    assert syntax._canonical(dump(p)) == p
+    value = json.loads(dump(p))
+    root = place = {"": value}
+    key = ""
+    while isinstance(place[key], dict | list) and place[key] and data.draw(st.booleans()):
+        place = place[key]
+        key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+    place[key] = data.draw(st.sampled_from([None, True, 0, 1, 9, 0.5, 1.0, 1.5, "", "a", "a b", "digit", "excerpt", "\ud800", "(", "x" * 201, [], ["a"], {}, {"word": ["a"]},
+                                            {"word": "a"}, {"word": []}, {"class": ["digit"]}, {"like": "a"}, {"word": ["a"], "above": 0.5}]))
+    text = json.dumps(root[""], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    fast = syntax._canonical(text)
+    if fast is not None:
+        assert fast == syntax._Parser(text).pattern()
 
 
 @settings(max_examples=120, deadline=None)
