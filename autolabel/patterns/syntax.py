@@ -65,11 +65,8 @@ def _read_clause(c: dict[str, Any]) -> Clause:
 
 
 def _read_atom(a: dict[str, Any]) -> Atom:
-    if len(a) == 1:  # most atoms
-        [(kind, values)] = a.items()
-    else:
-        kind = next(key for key in KINDS if key in a)
-        values = a[kind]
+    kind: Any  # whether it is a Kind is asked later
+    [kind, values], *_ = a.items() if len(a) == 1 else [(key, a[key]) for key in KINDS if key in a]  # most atoms have one key
     return Atom(kind, tuple(values) if kind in LISTED else (values,), a.get("case", False), a.get("above"))
 
 
@@ -230,4 +227,7 @@ class _Parser:
                             "use fewer or smaller repetitions", node)
 
 
-__all__ = ["KINDS", "LISTED", "Atom", "Clause", "Kind", "Pattern", "Reach", "dump", "n_words", "notes", "parse", "requires"]
+__all__ = [
+    "CLAUSE_KEYS", "DEFAULT_WITHIN", "KINDS", "LISTED", "MAX_ATOMS", "MAX_CLAUSES", "MAX_REGEX", "MAX_TERM", "MAX_TERMS", "MAX_WITHIN", "MEASURED",
+    "Atom", "Clause", "Kind", "Pattern", "Reach", "dump", "n_words", "notes", "parse", "requires",
+]

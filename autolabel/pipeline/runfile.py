@@ -58,12 +58,13 @@ def run(file: str | Path, *, redo: bool = False, progress: Progress = silent) ->
     catalogue: Catalogue | None = None
     for kind in kinds:
         catalogue = extract(subject, control=kind, redo=redo, progress=progress, **what, **compute)
-        model = "" if kind is None else _control_name(catalogue, kind)
+        model = _extracted(catalogue)  # the file may hold other models, and other controls of the same kind
         label(catalogue, model=model, explainers=how.get("explainers"), units=how.get("units") if kind is None else None, limit=how.get("limit"),
               hierarchy=how.get("hierarchy", ""), redo=redo, progress=progress, **compute)
     assert catalogue is not None
     return catalogue
 
 
-def _control_name(catalogue: Catalogue, kind: str) -> str:
-    return str(catalogue.read("SELECT name FROM models WHERE is_control AND name LIKE ? ORDER BY name", [f"%~{kind}"])[0][0])
+def _extracted(catalogue: Catalogue) -> str:
+    """The model of the extraction that was asked for last, whether it had to be made or was there."""
+    return str(catalogue.read("SELECT model FROM runs WHERE command = 'extract' ORDER BY started DESC LIMIT 1")[0][0])
