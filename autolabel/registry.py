@@ -31,7 +31,10 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
         "logprob": "autolabel.simulators.logprob:LogprobSimulator",
         "pattern": "autolabel.simulators.pattern:PatternSimulator",
     },
-    "scorers": {"correlation": "autolabel.scorers.correlation:Correlation"},
+    "scorers": {
+        "correlation": "autolabel.scorers.correlation:Correlation",
+        "simulation": "autolabel.scorers.simulation:SimulationScorer",
+    },
 }
 
 

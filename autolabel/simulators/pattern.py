@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class PatternSimulator:
     """Strength in [0, 1] per token. The scorers run many patterns at once through the same `patterns.run`."""
+
+    reads: ClassVar[str] = "pattern"  # of a label: not its sentence
 
     vocabulary: Sequence[str] = ()  # token strings by id: needed by `token` atoms
     embedder: Embedder | None = field(default=None, repr=False)  # needed by `like` and `about`

@@ -9,6 +9,7 @@ are left out of every sum, the number of tokens included, and counted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -84,6 +85,12 @@ class Sampled:
     def with_activation(self, a: Floats) -> Sampled:
         """The same label against another unit, on the same sample: the foreign-label null."""
         return replace(self, a=np.asarray(a, np.float64))
+
+
+def joined(parts: Sequence[Sampled]) -> Sampled:
+    """The samples of several single labels as one, label p being that of parts[p]."""
+    label = np.repeat(np.arange(len(parts), dtype=np.int64), [len(x.a) for x in parts])
+    return Sampled(len(parts), label, *(np.concatenate([getattr(x, name) for x in parts]) for name in ("document", "excerpt", "weight", "a", "c")))
 
 
 def sums(x: Sampled) -> Sums:
