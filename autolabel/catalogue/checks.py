@@ -45,11 +45,12 @@ COUNTS_ADD_UP = Check(
        FROM choices GROUP BY model
        HAVING n_scored + n_failed + n_abstained <> n_asked OR n_units <> n_asked""")
 LEAKS = Check(
-    "leaks", "no excerpt of select or test was in a call that explains, none of test in one that revises",
-    """SELECT c.role, c.digest, e.split, e.id AS excerpt
+    "leaks", "no excerpt of select or test was in a call that explains, none of test in one that revises, and none that is not known",
+    """SELECT DISTINCT c.role, c.digest, coalesce(e.split, 'unknown') AS split, p.excerpt
        FROM calls c JOIN prompts_excerpts p ON p.call = c.digest
-       JOIN t_excerpts e ON e.id = p.excerpt AND (p.corpus_id IS NULL OR e.corpus_id = p.corpus_id)
-       WHERE (c.role = 'explain' AND e.split IN ('select', 'test')) OR (c.role = 'revise' AND e.split = 'test')""")
+       LEFT JOIN t_excerpts e ON e.id = p.excerpt AND (p.corpus_id IS NULL OR e.corpus_id = p.corpus_id)
+       WHERE (c.role = 'explain' AND e.split IS DISTINCT FROM 'explain')
+          OR (c.role = 'revise' AND (e.split IS NULL OR e.split NOT IN ('explain', 'select')))""")
 ONE_SPLIT = Check(
     "one_split", "no document or block is in two splits, and every excerpt is in its document's",
     """SELECT 'document' AS what, corpus_id, id FROM t_documents GROUP BY ALL HAVING count(DISTINCT split) > 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from autolabel.cli.common import note, open_catalogue, print_rows, shared
+from autolabel.cli.common import note, open_catalogue, print_rows, settings_from, shared
 
 
 @click.command()
@@ -53,17 +53,26 @@ def config(as_json: bool) -> None:
     from autolabel.settings import resolve
 
     found = resolve()
-    rows: list[tuple[Any, ...]] = [(name, value, found.origins[name]) for name, value in dataclasses.asdict(found.settings).items()]
+    shown = dataclasses.asdict(found.settings)
+    if shown["base_url"]:
+        from autolabel.llms.openai import split_url
+        shown["base_url"] = split_url(shown["base_url"])[0]  # without user info and query
+    rows: list[tuple[Any, ...]] = [(name, value, found.origins[name]) for name, value in shown.items()]
     print_rows(("setting", "value", "from"), rows, as_json=as_json)
 
 
 @click.command()
-@shared("json")
-def doctor(as_json: bool) -> None:
-    """What is installed, which device is used, what is missing, and what to type."""
-    from autolabel.doctor import examine
+@shared("llm", "base_url", "key_file", "json")
+def doctor(llm: str | None, base_url: str | None, key_file: str | None, as_json: bool) -> None:
+    """What is installed, which device is used, what is missing, and what to type.
 
-    rows = [dataclasses.astuple(finding) for finding in examine()]
+    With --llm: one small question to that model, and what it and its server take.
+    """
+    from autolabel.doctor import examine, examine_llm
+
+    settings = settings_from(base_url=base_url, key_file=key_file)
+    findings = examine_llm(llm, settings.base_url or None, settings.key_file or None, settings.prices or None) if llm else examine()
+    rows = [dataclasses.astuple(finding) for finding in findings]
     print_rows(("what", "state", "detail", "to do"), rows, as_json=as_json)
 
 

@@ -6,10 +6,11 @@ LLMError, without the SDK's exception behind it: that one holds the request, and
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any  # Any: JSON
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from autolabel.errors import AuthError, EndpointError, ExtraError, LLMError, RequestError, SetupError
 from autolabel.llms import answers
@@ -185,7 +186,8 @@ def split_url(url: str) -> tuple[str, str, dict[str, object]]:
         raise SetupError(f"the base URL is no URL: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SetupError("the base URL must begin with http:// or https:// and name a host, as in http://localhost:11434/v1")
-    for secret in (parts.username, parts.password, *(value for _, value in parse_qsl(parts.query))):
+    login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"  # goes out in place of the key, as it is and in base64
+    for secret in (parts.username, parts.password, base64.b64encode(login.encode()).decode(), *(value for _, value in parse_qsl(parts.query))):
         if secret:
             hide(secret)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
