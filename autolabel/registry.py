@@ -20,9 +20,14 @@ KINDS: tuple[Kind, ...] = ("explainers", "simulators", "scorers")
 BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
     "explainers": {
         "constant": "autolabel.explainers.constant:Constant",
+        "contrastive": "autolabel.explainers.contrastive:Contrastive",
+        "highlight": "autolabel.explainers.highlight:Highlight",
         "induce": "autolabel.explainers.induce:Induce",
+        "input_output": "autolabel.explainers.input_output:InputOutput",
         "ngram": "autolabel.explainers.ngram:Ngram",
         "structured": "autolabel.explainers.structured:Structured",
+        "summary": "autolabel.explainers.summary:Summary",
+        "token_activation": "autolabel.explainers.token_activation:TokenActivation",
         "tokens": "autolabel.explainers.tokens:Tokens",
     },
     "simulators": {

@@ -93,15 +93,15 @@ class Snippet:
         return max(self.levels, default=0)
 
 
-def snippet(record: ActivationRecord, largest: float, window: int = 0) -> Snippet:
-    """A record in levels. With `window`, at most so many tokens around the strongest, from the start of a word."""
+def snippet(record: ActivationRecord, largest: float, window: int = 0, at: int | None = None) -> Snippet:
+    """A record in levels. With `window`, at most so many tokens around the strongest (around token `at`), from the start of a word."""
     tokens, levels = pieces(record.excerpt), tuple(level(a, largest) for a in record.activations)
     if len(levels) != len(tokens):
         raise ValueError(f"excerpt {record.excerpt.id} has {len(tokens)} tokens and {len(levels)} activations")
     whole = Snippet(tokens, levels, excerpt=record.excerpt.id)
     if not window or len(tokens) <= window:
         return whole
-    peak = levels.index(whole.highest)  # of the level, so that a last bit of the activation does not move the window
+    peak = at if at is not None else levels.index(whole.highest)  # of the level, so that a last bit of the activation does not move the window
     first = min(max(0, peak - window * 2 // 3), len(tokens) - window)
     last = first + window
     first += next((i for i in range(REACH) if first and first + i <= peak and tokens[first + i][:1].isspace()), 0)
@@ -181,6 +181,11 @@ def marked(one: Snippet, word: str, *, grades: bool = False, least: int = ACTIVE
     return "".join(out) + (" ..." if one.after else "")
 
 
+def plain(one: Snippet) -> str:
+    """The text on one line, without marks."""
+    return ("..." if one.before else "") + show(one.text) + (" ..." if one.after else "")
+
+
 def read_marked(text: str, word: str, *, grades: bool = False) -> tuple[str, list[tuple[str, int | None]]]:
     """The plain text of a marked line, and (text, level) of each mark; level is None without `grades`."""
     marks: list[tuple[str, int | None]] = []
@@ -189,8 +194,8 @@ def read_marked(text: str, word: str, *, grades: bool = False) -> tuple[str, lis
         marks.append((read_shown(m[1]), int(m[2]) if grades else None))
         return m[1]
     mark = r"<<{0}:((?:\\.|[^\\|])*)\|(\d+)>>" if grades else r"<<{0}:(.*?):{0}>>"
-    plain = re.sub(mark.format(re.escape(word)), one, text, flags=re.DOTALL)
-    return read_shown(plain), marks
+    text = re.sub(mark.format(re.escape(word)), one, text, flags=re.DOTALL)
+    return read_shown(text), marks
 
 
 def active_list(one: Snippet, least: int = ACTIVE) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -19,12 +20,14 @@ def prompt() -> None:
 @click.argument("name")
 @click.option("--unit", required=True, metavar="UNIT", help="For which unit, as in 5/1330.")
 @click.option("-E", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the explainer.")
-@shared("prompts", "db", "model", "quiet", "json")
-def show_(name: str, unit: str, settings: tuple[str, ...], prompts: str | None, db: str | None, model: str | None, quiet: bool, as_json: bool) -> None:
+@shared("prompts", "db", "model", "device", "dtype", "threads", "quiet", "json")
+def show_(name: str, unit: str, settings: tuple[str, ...], db: str | None, model: str | None, quiet: bool, as_json: bool, **flags: Any) -> None:
     """Exactly what the explainer NAME would send for one unit; nothing is sent."""
     from autolabel.pipeline.prompting import show_prompt
 
-    shown = show_prompt(open_catalogue(db), name, unit, settings=setting(settings), prompts=settings_from(prompts=prompts).prompts, model=model or "")
+    s = settings_from(**flags)
+    shown = show_prompt(open_catalogue(db), name, unit, settings=setting(settings), prompts=s.prompts, model=model or "", device=s.device, dtype=s.dtype,
+                        threads=s.threads)
     if as_json:
         click.echo(json.dumps(shown, ensure_ascii=False))
         return

@@ -6,24 +6,25 @@ An explainer is its settings (`Asking`), a `Style` (which template, what fills i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from autolabel import prompts, render
+from autolabel import prompts
 from autolabel.assets import read_prompt
-from autolabel.errors import LLMError, PendingError, ReplyError, SettingsError
+from autolabel.errors import LLMError, PendingError, ReplyError, RequestError, SettingsError
 from autolabel.explainers.estimate import tokens_of
 from autolabel.explainers.hygiene import tidy
+from autolabel.explainers.showing import View, chosen, example_view, silent, view_of
 from autolabel.prompts import Prompt, Template
 from autolabel.protocols import LLM, Message
 from autolabel.registry import part, settings_of
-from autolabel.render import Snippet
-from autolabel.types import ActivationRecord, Ask, Completion, Exemplars, Explanation, Maker, digest
+from autolabel.types import Ask, Completion, Exemplars, Explanation, Maker, digest
 
 FEW_SHOT = "neurons.jsonl"
-NEGATIVES = ("negative:token", "negative:near", "negative:neighbour")  # bands of records in which the unit is silent
+_TOO_LONG = re.compile(r"context[ _](?:length|window|size)|maximum context|too long|too many tokens|show fewer", re.IGNORECASE)  # in the words of servers
 
 
 @dataclass(frozen=True)
@@ -42,24 +43,6 @@ class Asking:
     temperature: float | None = None  # None: 0 for one candidate, 1 for several
     max_prompt_tokens: int = 6000  # estimated; excerpts are left out, and counted, until the prompt fits
     max_tokens: int = 1024  # of the answer
-
-
-@dataclass(frozen=True)
-class View:
-    """What is shown of one unit, real or made up for an example."""
-
-    excerpts: tuple[Snippet, ...]  # strongest first
-    negatives: tuple[Snippet, ...] = ()  # the unit is silent here
-    top_tokens: tuple[str, ...] = ()
-    promoted: tuple[str, ...] = ()
-    lowered: tuple[str, ...] = ()
-    word: str = ""  # what marks are made with
-
-    def texts(self) -> Iterator[str]:
-        """Everything that comes from outside."""
-        for one in (*self.excerpts, *self.negatives):
-            yield one.text
-        yield from (*self.top_tokens, *self.promoted, *self.lowered)
 
 
 @dataclass(frozen=True)
@@ -100,7 +83,7 @@ def explain(asking: Asking, style: Style, units: Iterable[Exemplars]) -> Iterato
         pending: PendingError | None = None
         for sample in range(asking.candidates):
             try:
-                one = _candidate(asking, style, exemplars, prompt, sample)
+                prompt, one = _fitting(asking, style, exemplars, prompt, sample)
                 found[one.id] = one
             except PendingError as error:
                 pending = error
@@ -138,6 +121,17 @@ def explanation(asking: Asking, style: Style, exemplars: Exemplars, prompt: Prom
     return Explanation(exemplars.unit, text, answer.pattern, maker, why if answer.abstained is not None else None)
 
 
+def _fitting(asking: Asking, style: Style, exemplars: Exemplars, prompt: Prompt, sample: int) -> tuple[Prompt, Explanation]:
+    """One candidate, and the prompt it was given to: excerpts are dropped while the model says that the prompt is too long for it."""
+    while True:
+        try:
+            return prompt, _candidate(asking, style, exemplars, prompt, sample)
+        except RequestError as error:
+            if not _TOO_LONG.search(str(error)) or len(prompt.excerpts) <= 1:
+                raise
+            prompt = prompt_for(asking, style, exemplars, tokens_of(prompt.messages) * 3 // 4)
+
+
 def _candidate(asking: Asking, style: Style, exemplars: Exemplars, prompt: Prompt, sample: int) -> Explanation:
     if asking.llm is None:
         raise SettingsError(f"the explainer {style.template} asks an LLM: name one with --llm, as in --llm openai/MODEL")
@@ -171,8 +165,9 @@ def _template(name: str, text: str, few_shot: str, variables: tuple[str, ...], r
     return template, shown, digest(template.digest, shown)
 
 
-def prompt_for(asking: Asking, style: Style, exemplars: Exemplars) -> Prompt:
-    """The prompt of one unit, with as many excerpts as fit. Raises SettingsError where not even one does, or there are none."""
+def prompt_for(asking: Asking, style: Style, exemplars: Exemplars, budget: int | None = None) -> Prompt:
+    """The prompt of one unit, with as many excerpts as fit into `budget` tokens (max_prompt_tokens). Raises SettingsError where none does, or is there."""
+    budget = asking.max_prompt_tokens if budget is None else budget
     template, shown, template_digest = template_of(asking, style)
     positive, negative = chosen(exemplars, asking.top, asking.strata), silent(exemplars, asking.needs)
     if not positive:
@@ -182,62 +177,20 @@ def prompt_for(asking: Asking, style: Style, exemplars: Exemplars) -> Prompt:
     def build(n: int) -> Prompt:
         kept = round(n * len(positive) / total) or 1
         records, others = positive[:kept], negative[:n - kept]
-        view = _view(asking, exemplars, records, others, shown, template_digest)
-        examples = [(_values(style, _example(one, view.word)), {"answer": style.answer(one)}) for one in shown]
+        view = view_of(exemplars, records, others, asking.window, shown, template_digest)
+        examples = [(_values(style, example_view(one, view.word)), {"answer": style.answer(one)}) for one in shown]
         messages = prompts.conversation(template, _values(style, view), examples)
         ids = tuple(dict.fromkeys(r.excerpt.id for r in (*records, *others)))
         return Prompt(messages, template_digest, ids, total - n)
 
     for n in range(total, 0, -1):
         prompt = build(n)
-        if tokens_of(prompt.messages) <= asking.max_prompt_tokens:
+        if tokens_of(prompt.messages) <= budget:
             return prompt
-    raise SettingsError(f"the prompt {style.template} does not fit into {asking.max_prompt_tokens:,} tokens with a single excerpt: "
+    raise SettingsError(f"the prompt {style.template} does not fit into {budget:,} tokens with a single excerpt: "
                         "raise max_prompt_tokens, or lower examples or window")
-
-
-def chosen(exemplars: Exemplars, top: int, strata: int) -> list[ActivationRecord]:
-    """Distinct excerpts, best first for leaving some out from the end: top and strata take turns."""
-    tops = [r for r in exemplars.records if r.band == "top"][:top]
-    taken = {r.excerpt.id for r in tops}
-    by_stratum: dict[str, list[ActivationRecord]] = {}
-    for r in exemplars.records:
-        if r.band.startswith("stratum:") and r.excerpt.id not in taken:
-            taken.add(r.excerpt.id)
-            by_stratum.setdefault(r.band, []).append(r)
-    columns = [by_stratum[band] for band in sorted(by_stratum, reverse=True)]
-    spread = [column[i] for i in range(max(map(len, columns), default=0)) for column in columns if i < len(column)][:strata]
-    turns = [record for i in range(max(len(tops), len(spread))) for record in (*tops[i:i + 1], *spread[i:i + 1])]
-    return turns
-
-
-def silent(exemplars: Exemplars, needs: frozenset[str]) -> list[ActivationRecord]:
-    """The hard negatives asked for, the kinds taking turns."""
-    kinds = [[r for r in exemplars.records if r.band == band] for band in NEGATIVES if band in needs]
-    return [kind[i] for i in range(max(map(len, kinds), default=0)) for kind in kinds if i < len(kind)]
-
-
-def _view(asking: Asking, exemplars: Exemplars, records: Sequence[ActivationRecord], others: Sequence[ActivationRecord],
-          shown: Sequence[Mapping[str, Any]], template: str) -> View:
-    largest = exemplars.stats.max
-    excerpts = sorted((render.snippet(r, largest, asking.window) for r in records), key=lambda s: (-s.highest, s.excerpt or 0))
-    negatives = tuple(render.snippet(r, largest, asking.window) for r in others)
-    view = View(tuple(excerpts), negatives, exemplars.stats.top_tokens, exemplars.promoted, exemplars.lowered)
-    ids = [r.excerpt.id for r in (*records, *others)]
-    texts = [*view.texts(), *(text for one in shown for text in _example(one, "").texts())]
-    return View(view.excerpts, view.negatives, view.top_tokens, view.promoted, view.lowered,
-                render.nonce(digest(str(exemplars.unit), sorted(ids), template), texts))
-
-
-def _example(one: Mapping[str, Any], word: str) -> View:
-    """A few-shot example, in the form that a unit has."""
-    excerpts = sorted((render.example(text) for text in one["excerpts"]), key=lambda s: -s.highest)
-    return View(tuple(excerpts), tuple(render.example(text) for text in one["inactive"]), tuple(one["tokens"]),
-                tuple(one["promoted"]), tuple(one["lowered"]), word)
 
 
 def _values(style: Style, view: View) -> dict[str, str]:
     return {"word": view.word} | {name: make(view) for name, make in style.values.items()}
 
-
-__all__ = ["NEGATIVES", "Answer", "Asking", "Style", "View", "ask_of", "chosen", "explain", "explanation", "maker_of", "prompt_for", "silent", "template_of"]

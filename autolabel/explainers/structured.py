@@ -12,10 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from autolabel import render
 from autolabel.errors import PatternError, ReplyError
-from autolabel.explainers import asking
-from autolabel.explainers.asking import Answer, Asking, Style, View
+from autolabel.explainers import asking, views
+from autolabel.explainers.asking import Answer, Asking, Style
 from autolabel.explainers.replies import NO_PATTERN, read_object
 from autolabel.patterns.classes import CLASSES
 from autolabel.patterns.syntax import MAX_WITHIN, dump, parse
@@ -83,11 +82,6 @@ def _answer(example: Mapping[str, Any]) -> str:
     return json.dumps({key: example[key] for key in keys}, ensure_ascii=False)
 
 
-def excerpts(view: View) -> str:
-    """Numbered lines, active words marked with their level."""
-    return "\n".join(f"{i}. {render.marked(one, view.word, grades=True)}" for i, one in enumerate(view.excerpts, 1))
-
-
 def _schema() -> Mapping[str, Any]:
     """JSON schema of the answer, in the dialect of strict structured outputs: every key is required, absence is null or []."""
     def closed(properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,5 +101,5 @@ def _schema() -> Mapping[str, Any]:
 
 
 _OPTIONAL = ("on", "before", "after", "near", "unless")
-STYLE = Style("structured", {"excerpts": excerpts, "top_tokens": lambda view: render.listed(view.top_tokens)}, _answer, read_reply,
+STYLE = Style("structured", {"excerpts": views.graded, "top_tokens": views.top_tokens}, _answer, read_reply,
               retries=True, schema=_schema())

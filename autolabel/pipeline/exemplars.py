@@ -1,64 +1,56 @@
-"""What an explainer may see of each unit, read from the catalogue: statistics, and the records of one split."""
+"""What each explainer may see of a unit: statistics, records of the explain split, hard negatives, output tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby, islice
 from typing import Any
 
 from autolabel.catalogue import Catalogue
-from autolabel.neurons import QUANTILES
-from autolabel.types import ActivationRecord, Excerpt, Exemplars, Side, Split, Unit, UnitStats
+from autolabel.explainers.showing import NEGATIVES
+from autolabel.pipeline.negatives import with_negatives
+from autolabel.pipeline.reading import BLOCK, Key, key_of, read_exemplars
+from autolabel.pipeline.session import model_row
+from autolabel.protocols import ExplainSplit
+from autolabel.types import Exemplars, Unit
 
-BLOCK = 512  # units read at once: 25,000 records of 64 tokens
-Key = tuple[str, str, str, Side]  # model, layer, site, side
 
+def exemplars_for(catalogue: Catalogue, plugin: object, units: Iterable[Unit], split: Callable[[], ExplainSplit]) -> Iterator[Exemplars]:
+    """What this explainer may see of each unit, in order: statistics, and whatever its ClassVar `needs` names
+    (records where it has none and asks an LLM).
 
-def read_exemplars(catalogue: Catalogue, units: Iterable[Unit], split: Split = "explain") -> Iterator[Exemplars]:
-    """Statistics (of explain, whatever the split) and stored records of each unit, in the order of `units`.
-
-    Records: the top 20 by rank, then strata from the highest to the lowest (explain only), then the random set. One query per
-    layer, side and BLOCK units. Memory does not grow with their number.
+    `records`: those of the explain split; bands in NEGATIVES: hard negatives; `logits`: the output tokens that it raises and lowers.
+    `split` is called where the subject itself must be read. Raises SetupError and its kinds.
     """
-    for key, group in groupby(units, key=key_of):
-        several = list(group)
-        corpus_id = catalogue.read("SELECT corpus_id FROM models WHERE name = ?", [key[0]])[0][0]
-        for first in range(0, len(several), BLOCK):
-            part = several[first:first + BLOCK]
-            numbers = [unit.index for unit in part]
-            stats, records = read_stats(catalogue, key, numbers), _records(catalogue, corpus_id, key, split, numbers)
-            yield from (Exemplars(unit, stats[unit.index], tuple(records.get(unit.index, ()))) for unit in part)
+    needs: frozenset[str] = getattr(plugin, "needs", frozenset({"records"}) if hasattr(plugin, "llm") else frozenset())
+    if "records" not in needs:
+        stats = split().stats
+        yield from (Exemplars(unit, stats[unit.layer, unit.side].unit(unit.index)) for unit in units)
+        return
+    for key, several in groupby(read_exemplars(catalogue, units), key=lambda one: key_of(one.unit)):
+        while block := list(islice(several, BLOCK)):
+            if bands := needs.intersection(NEGATIVES):
+                block = with_negatives(catalogue, key, block, split(), bands)
+            if "logits" in needs:
+                block = with_logits(catalogue, key, block, split())
+            yield from block
 
 
-def key_of(unit: Unit) -> Key:
-    """What one query can read together."""
-    return unit.model, unit.layer, unit.site, unit.side
+def with_logits(catalogue: Catalogue, key: Key, several: Sequence[Exemplars], split: ExplainSplit) -> list[Exemplars]:
+    """The same units with the output tokens that they raise and lower; none where the model has no unembedding, or is a random copy."""
+    from autolabel.subjects.lens import open_lens
+
+    subject: Any = split.subject
+    if "lens" not in split.memo:
+        row = model_row(catalogue, key[0])
+        split.memo["lens"] = None if row.is_control else open_lens(row.subject, revision=row.options.get("revision"))
+    site = next(s for s in subject.sites if (s.layer, s.name) == (key[1], key[2]))
+    lens, weights = split.memo["lens"], subject.output_weights(site)
+    if lens is None or weights.shape[1] != lens.width:
+        return list(several)
+    rows = weights[[one.unit.index for one in several]] * (-1 if key[3] == "-" else 1)
+    return [replace(one, promoted=high, lowered=low) for one, (high, low) in zip(several, lens.tokens(rows), strict=True)]
 
 
-def read_stats(catalogue: Catalogue, key: Key, numbers: Sequence[int]) -> dict[int, UnitStats]:
-    """Neuron -> statistics of the explain split, top tokens included."""
-    rows = catalogue.read(
-        "SELECT neuron, n_tokens, firing_rate, active_rate, mean, std, x_min, max, quantiles, lexicality, top_tokens FROM units "
-        "WHERE model = ? AND layer = ? AND site = ? AND side = ? AND list_contains(?, neuron)", [*key, list(numbers)])
-    strong = QUANTILES.index(0.99)
-    return {neuron: UnitStats(n, firing, active, mean, std, low, high, 0.2 * high, quantiles[strong], tuple(quantiles), eta, tuple(tokens or ()))
-            for neuron, n, firing, active, mean, std, low, high, quantiles, eta, tokens in rows}
-
-
-def read_excerpts(catalogue: Catalogue, corpus_id: str, ids: Iterable[int]) -> dict[int, Excerpt]:
-    """Excerpts by id."""
-    rows = catalogue.read("SELECT id, document, start, token_ids, char_start, char_end, text FROM t_excerpts WHERE corpus_id = ? "
-                          "AND id IN (SELECT unnest(?::BIGINT[]))", [corpus_id, sorted(set(ids))])
-    return {id: Excerpt(id, document, start, tuple(tokens), tuple(zip(begins, ends, strict=True)), text)
-            for id, document, start, tokens, begins, ends, text in rows}
-
-
-def _records(catalogue: Catalogue, corpus_id: str, key: Key, split: Split, numbers: Sequence[int]) -> dict[int, list[ActivationRecord]]:
-    rows: list[Any] = catalogue.read(
-        "SELECT neuron, band, excerpt, activations, weight FROM activations WHERE model = ? AND layer = ? AND site = ? AND side = ? "
-        "AND split = ? AND neuron IN (SELECT unnest(?::INTEGER[])) ORDER BY neuron, band DESC, rank", [*key, split, list(numbers)])
-    excerpts = read_excerpts(catalogue, corpus_id, (row[2] for row in rows))
-    found: dict[int, list[ActivationRecord]] = {}
-    for neuron, band, excerpt, activations, weight in rows:
-        found.setdefault(neuron, []).append(ActivationRecord(excerpts[excerpt], tuple(activations), band, weight))
-    return found
+__all__ = ["exemplars_for", "read_exemplars", "with_logits"]

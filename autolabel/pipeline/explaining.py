@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from autolabel.catalogue import Catalogue
 from autolabel.errors import LLMError
 from autolabel.pipeline.baselines import order_lists
+from autolabel.pipeline.exemplars import exemplars_for
 from autolabel.pipeline.failing import note_failures
 from autolabel.pipeline.labels import concepts_of
 from autolabel.pipeline.labels import hierarchy as concepts
@@ -94,7 +95,7 @@ def _compute(catalogue: Catalogue, name: str, plugin: Explainer, todo: list[Unit
     """An explainer that needs no LLM: all units at once."""
     stage, done, abstained = f"explaining: {name}", 0, 0
     progress(stage, 0, len(todo))
-    made = iter(plugin.explain(_statistics(todo, split), split))
+    made = iter(plugin.explain(exemplars_for(catalogue, plugin, todo, lambda: split), split))
     while part := list(islice(made, COMMIT)):
         _insert(catalogue, part, name, run)
         done += len(part)
@@ -108,7 +109,6 @@ def _ask(catalogue: Catalogue, name: str, plugin: Any, todo: list[Unit], split: 
     """An explainer that asks an LLM: unit by unit. `plugin` is a dataclass with a part `llm`."""
     from autolabel.llms.billed import Billed
     from autolabel.pipeline.asking import Answer, Failure, ask_each
-    from autolabel.pipeline.exemplars import read_exemplars
 
     stage = f"explaining: {name}"
     progress(stage, 0, len(todo))
@@ -131,7 +131,7 @@ def _ask(catalogue: Catalogue, name: str, plugin: Any, todo: list[Unit], split: 
         _insert(catalogue, [e for e, _ in made], name, run, [cost for _, cost in made])
         note_failures(catalogue, [a.explanations[0].unit for a in answers], failures, "explain", name, run)
 
-    out = ask_each(read_exemplars(catalogue, todo), ask, save, workers=workers, progress=lambda done: progress(stage, done, len(todo)))
+    out = ask_each(exemplars_for(catalogue, plugin, todo, lambda: split), ask, save, workers=workers, progress=lambda done: progress(stage, done, len(todo)))
     return replace(count, done=out.done, abstained=out.abstained, failed=out.failed, pending=out.pending)
 
 
@@ -145,11 +145,6 @@ def _same_runs(catalogue: Catalogue, model: str, maker: Mapping[str, Any]) -> li
 def _answered(catalogue: Catalogue, model: str, runs: list[str]) -> set[Unit]:
     rows = catalogue.read("SELECT layer, site, neuron, side FROM explanations WHERE model = ? AND list_contains(?, run)", [model, runs])
     return {Unit(model, layer, site, neuron, side) for layer, site, neuron, side in rows}
-
-
-def _statistics(units: list[Unit], split: ExplainSplit) -> Iterator[Exemplars]:
-    for unit in units:
-        yield Exemplars(unit, split.stats[unit.layer, unit.side].unit(unit.index))
 
 
 def _insert(catalogue: Catalogue, explanations: list[Explanation], name: str, run: str, costs: Sequence[float | None] | None = None) -> None:

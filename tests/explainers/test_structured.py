@@ -10,9 +10,9 @@ import pytest
 from autolabel.assets import read_prompt
 from autolabel.errors import AuthError, EndpointError, PendingError, ReplyError, SettingsError
 from autolabel.explainers import Structured
-from autolabel.explainers.asking import chosen
 from autolabel.explainers.estimate import tokens_of
 from autolabel.explainers.hygiene import tidy
+from autolabel.explainers.showing import chosen
 from autolabel.explainers.structured import STYLE, read_reply
 from autolabel.patterns.syntax import parse
 from autolabel.prompts import few_shot, prompt_digest

@@ -1,0 +1,40 @@
+"""`input_output`: what activates the unit, and the output tokens that its weights raise and lower.
+
+Gur-Arieh et al. 2025, "Enhancing automated interpretability with output-centric feature descriptions", arXiv 2501.08319: labels from inputs and
+from the vocabulary projection of the output weights together hold up better than either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from autolabel.explainers import asking, views
+from autolabel.explainers.asking import Asking, Style
+from autolabel.explainers.replies import label_answer, read_label
+from autolabel.prompts import Prompt
+from autolabel.protocols import ExplainSplit
+from autolabel.types import Exemplars, Explanation
+
+STYLE = Style("input_output", {"excerpts": views.graded, "promoted": views.promoted, "lowered": views.lowered},
+              label_answer, read_label, ("excerpts", "promoted"))
+
+
+@dataclass(frozen=True)
+class InputOutput(Asking):
+    """One sentence per unit and candidate."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"records", "logits"})
+
+    def prompt(self, exemplars: Exemplars) -> Prompt:
+        """What is sent for one unit."""
+        return asking.prompt_for(self, STYLE, exemplars)
+
+    def read(self, exemplars: Exemplars, reply: str, llm: str) -> Explanation:
+        """A reply that came by another way than a call of ours, as if it had been one. Raises ReplyError."""
+        return asking.explanation(self, STYLE, exemplars, self.prompt(exemplars), STYLE.read(reply), llm)
+
+    def explain(self, units: Iterable[Exemplars], explain_split: ExplainSplit) -> Iterator[Explanation]:
+        """One call per unit and candidate."""
+        return asking.explain(self, STYLE, units)
