@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from autolabel.errors import ExtraError, SetupError
 from autolabel.hierarchy import Hierarchy, bases, inflections, matches_of
+from eval.hierarchy_card import card
 
 TEXT = "# concepts\nthing\t\tthings\t\n\nanimal.n\tthing\tanimals\tanimal\nbird\tanimal.n\tbirds\tbird|Polar Tern|crow\ncity\tthing\tcities\tcity|crow\n"
 
@@ -170,3 +171,24 @@ def test_without_rdflib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "t.ttl").write_text(SKOS, encoding="utf-8")
     with pytest.raises(ExtraError, match=r"autolabel\[rdf\]"):
         Hierarchy.load(tmp_path / "t.ttl")
+
+
+def test_the_everyday_concepts_hold_what_they_promise() -> None:
+    h, c = Hierarchy.default(), card()
+    assert c.concepts >= 2000 and c.levels >= 6 and c.own >= 8000
+    assert c.covered >= 0.6 * c.tokens
+    assert set(h.terms(h.root)) == {t for concept in h.concepts.values() for t in concept.terms}
+    assert all(concept.terms or h.children(concept.name) for concept in h.concepts.values())
+    labels = [concept.label for concept in h.concepts.values()]
+    assert len(set(labels)) == len(labels) and not [t for t in labels if t.strip() != t or len(t) > 60]
+
+
+@pytest.mark.parametrize(("term", "above"), [
+    ("diabetes", "diseases"), ("amoxicillin", "drugs"), ("mg", "doses"), ("nausea", "symptoms"), ("femur", "parts of the body"), ("biopsy", "diagnosis"),
+    ("appendectomy", "treatments and procedures"), ("denies", "clinical negation"), ("not", "words of denial"), ("Tuesdays", "time"), ("minutes", "units of time"),
+    ("saucepans", "kitchen tools"), ("violin", "music"), ("barristers", "professions"), ("offside", "games and sport"), ("ferries", "vehicles"),
+    ("they", "pronouns"), ("beneath", "prepositions"), ("whispered", "saying"), ("sorrow", "feelings"), ("granite", "rocks"), ("compiler", "computing"),
+])
+def test_everyday_words_lie_where_they_are_looked_for(term: str, above: str) -> None:
+    h = Hierarchy.default()
+    assert above in {h.label(a) for name in h.concepts_of(term) for a in (name, *h.ancestors(name))}
