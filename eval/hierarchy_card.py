@@ -16,7 +16,7 @@ from eval.data_card import DATA
 
 SMALL = "small-words"  # the concept of the function words: what lies below it covers no content word
 CORPORA = ("corpus", "more")
-STOP = frozenset("""
+_STOP = """
 a an the and or but nor so yet if unless while because although though whereas than as of in to for with on at from by about into like through
 after over between out against during without before under around among within along across behind beyond towards toward upon near off onto per
 via despite up down since until till i me you he him she her it we us they them myself yourself himself herself itself ourselves themselves my
@@ -26,7 +26,8 @@ should will would ought cannot not no never none nothing nobody neither either b
 least several other another own same very too just only even also then there here again still once now ever always already quite rather almost
 nearly perhaps maybe however therefore thus hence otherwise instead else anyone anybody anything someone somebody something everyone everybody
 everything one ones
-""".split())
+"""
+STOP = frozenset(_STOP.split())
 
 
 @dataclass(frozen=True, slots=True)
