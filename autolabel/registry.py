@@ -38,7 +38,13 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
     },
     "scorers": {
         "correlation": "autolabel.scorers.correlation:Correlation",
+        "detection": "autolabel.scorers.detection:Detection",
+        "embedding": "autolabel.scorers.embedding:EmbeddingScorer",
+        "fuzzing": "autolabel.scorers.fuzzing:Fuzzing",
+        "generative": "autolabel.scorers.generative:Generative",
+        "intruder": "autolabel.scorers.intruder:Intruder",
         "simulation": "autolabel.scorers.simulation:SimulationScorer",
+        "surprisal": "autolabel.scorers.surprisal:Surprisal",
     },
 }
 

@@ -74,9 +74,7 @@ class Reading:
         if missing:
             some = self.columns(missing)
             for batch in some.batches(self.view.batch_size):
-                x = self._run(batch.tokens, layer.site)
-                a = np.concatenate([np.maximum(x if side == "+" else -x, 0) for side in layer.sides], axis=2)
-                for row, id_ in zip(a, some.id[batch.rows].tolist(), strict=True):
+                for row, id_ in zip(self.run(batch.tokens, layer), some.id[batch.rows].tolist(), strict=True):
                     found[id_] = self._keep((*name, id_), row)
         return [found[i] for i in ids]
 
@@ -99,21 +97,20 @@ class Reading:
         ids, rows = [], []
         for chunk in self.view.chunks():
             for batch in chunk.batches(self.view.batch_size):
-                x = self._run(batch.tokens, layer.site)
-                a = np.concatenate([np.maximum(x if side == "+" else -x, 0) for side in layer.sides], axis=2).astype(np.float64)
+                a = self.run(batch.tokens, layer).astype(np.float64)
                 rows.append(np.sqrt(((a - layer.mean) ** 2).sum(1)))
                 ids.append(chunk.id[batch.rows])
         return np.concatenate(ids), np.concatenate(rows)
 
-    def _run(self, tokens: Ints, site: Site) -> Dense:
-        """x [B, T, U] float32."""
+    def run(self, tokens: Ints, layer: Layer) -> Dense:
+        """a [B, T, W] of windows [B, T]."""
         kept: list[Dense] = []
 
         def visit(_site: Site, x: torch.Tensor, span: slice) -> None:
             kept.append(x[:, span].float().cpu().numpy().copy())
 
-        self.view.subject.run(tokens, [site], visit)
-        return kept[0]
+        self.view.subject.run(tokens, [layer.site], visit)
+        return np.concatenate([np.maximum(kept[0] if side == "+" else -kept[0], 0) for side in layer.sides], axis=2)
 
     def _keep(self, key: tuple[str, str, int], rows: Dense) -> Dense:
         self._layers[key] = rows

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 
 from autolabel.errors import LLMError, ReplyError
 from autolabel.llms.asking import Question, ask_all, failure, need
+from autolabel.llms.replies import entries
 from autolabel.prompts import conversation
 from autolabel.protocols import LLM
 from autolabel.registry import part
@@ -27,8 +28,6 @@ SCHEMA: Mapping[str, object] = {
     "type": "object", "additionalProperties": False, "required": ["activations"],
     "properties": {"activations": {"type": "array", "items": {"type": "array", "items": {"anyOf": [{"type": "integer"}, {"type": "string"}]}}}}}
 ALTERNATIVES = 15  # asked for per token of the reply: more than there are levels
-_START = re.compile(r'\{\s*"activations"\s*:\s*\[')
-_BETWEEN = re.compile(r"[\s,]*")
 _LEVEL = re.compile(r"(\d+)(?:\.0*)?\s*\]$")
 _SPLIT = re.compile(r"(\D*)(\d+)(.*)", re.DOTALL)
 
@@ -72,7 +71,7 @@ def levels(reply: Completion, tokens: Sequence[str]) -> list[float | None]:
     found: dict[int, float] = {}
     wrong: set[int] = set()
     spelled = _spelled(reply)
-    for entry, end in _entries(reply.text):
+    for entry, end in entries(reply.text, "activations"):
         if not isinstance(entry, list) or len(entry) != 3:
             continue
         number, token, level = entry
@@ -86,21 +85,6 @@ def levels(reply: Completion, tokens: Sequence[str]) -> list[float | None]:
     if not found:
         raise ReplyError("the reply has no list of [number, token, activation] for the tokens that were asked about", reply.text)
     return [None if i in wrong else found.get(i) for i in range(len(tokens))]
-
-
-def _entries(text: str) -> Iterator[tuple[object, int]]:
-    """Elements of the list and where each ends; up to what is no JSON. The last such list counts: some models think aloud first."""
-    starts = list(_START.finditer(text))
-    if not starts:
-        return
-    decoder, at = json.JSONDecoder(), starts[-1].end()
-    while True:
-        at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]  # it matches the empty text
-        try:
-            entry, at = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError):
-            return
-        yield entry, at
 
 
 def _same(token: str, asked: str) -> bool:
