@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from eval.bench import extraction, scoring, simulate
+from eval.bench import extraction, llm, scoring, simulate
 
 REPORT = Path(__file__).resolve().parent.parent / "reports" / "bench.md"
 Line = tuple[str, str, str, str]  # what, measured, bar, note
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
     """Measure, print, write the report."""
     quick = "--quick" in arguments
     lines: list[Line] = []
-    for measure in (steady, scores, simulation, end_to_end, memory, demo, start):
+    for measure in (steady, scores, simulation, calls, end_to_end, memory, demo, start):
         for line in measure(quick):
             print(f"{line[0]:78s} {line[1]:>10s}  bar {line[2]:8s} {line[3]}", flush=True)
             lines.append(line)
@@ -54,6 +54,12 @@ def simulation(quick: bool) -> Iterator[Line]:
     """All tokens of an excerpt at once against one at a time."""
     for name, ratio, bar, note in simulate.bench(rounds=2 if quick else 7):
         yield name, f"{ratio:.1f}", f">= {bar:.0f}" if bar else "none", note
+
+
+def calls(quick: bool) -> Iterator[Line]:
+    """What the LLM path costs beside the LLM."""
+    for row in llm.bench(calls=1000 if quick else 4000):
+        yield row.name, f"{row.value:.2f} {row.unit}", row.bar, row.note
 
 
 def end_to_end(quick: bool) -> Iterator[Line]:
