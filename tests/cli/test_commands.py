@@ -16,7 +16,7 @@ import pytest
 
 from autolabel.cli.common import clean
 from autolabel.cli.main import main
-from tests.test_pipeline import LABELS
+from tests.pipeline.test_verbs import LABELS
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
