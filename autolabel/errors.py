@@ -16,7 +16,8 @@
     │   ├── RateError              429: worth another try, not before `retry_after` seconds
     │   ├── AuthError              the key is missing or refused: ends the run
     │   ├── QuotaError             the account's quota is used up: pauses the run
-    │   ├── RequestError           the request is refused for what it is: unknown model, prompt too long
+    │   ├── RequestError           the request is refused for what it is: the prompt is too long, ...
+    │   │   └── ModelError         there is no such model: ends the run
     │   ├── RefusedError           the model refuses, or its filter does
     │   ├── TruncatedError         the reply was cut at the token limit: never parsed
     │   └── ReplyError             a reply that cannot be read; carries the reply
@@ -130,9 +131,15 @@ class QuotaError(LLMError):
 
 
 class RequestError(LLMError):
-    """The request is refused for what it is: an unknown model, a prompt longer than the model's context, ..."""
+    """The request is refused for what it is: a prompt longer than the model's context, ..."""
 
     kind = "request"
+
+
+class ModelError(RequestError):
+    """The server has no such model: no other request will do better."""
+
+    fatal = True
 
 
 class RefusedError(LLMError):

@@ -45,6 +45,8 @@ class Settings:
     llm_timeout: float = 120.0  # seconds without a sign of an LLM server
     max_failures: int = 0  # more failed units than this end a command with exit code 1
     prompts: str = ""  # a folder of your own prompt templates, searched before those that come with autolabel
+    llm: str = ""  # who is asked: openai/MODEL (any compatible server), local/PATH_OR_ID, scripted/module:function
+    budget: str = ""  # dollars that a run must not exceed, as in 5usd; empty: no limit
     timeout: float = 5.0  # seconds that a query of yours may take
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from autolabel.cli.common import COMPUTE, note, open_catalogue, print_rows, progress_bar, settings_from, shared
+from autolabel.cli.common import COMPUTE, Detail, note, open_catalogue, print_rows, progress_bar, settings_from, shared
+from autolabel.cli.llm import LLM, asking
 
 
 def _compute(flags: dict[str, Any]) -> dict[str, Any]:
@@ -82,16 +83,16 @@ def extract(subject: str, corpus: tuple[str, ...], layers: str | None, control: 
 @click.command()
 @click.option("--explainer", default="induce", show_default=True, metavar="NAME", help="See `autolabel plugins`, or module:Class.")
 @click.option("-E", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the explainer.")
-@shared("units", "limit", "db", "model", "hierarchy", *COMPUTE, "redo")
+@shared("units", "limit", "db", "model", *LLM, "hierarchy", *COMPUTE, "redo")
 def explain(explainer: str, settings: tuple[str, ...], units: str | None, limit: int | None, db: str | None,
             model: str | None, redo: bool, **flags: Any) -> int:
     """Propose labels from the explain split."""
     from autolabel.pipeline import explain as verb
 
-    catalogue = open_catalogue(db)
-    with progress_bar(flags["quiet"], str(catalogue.path)) as progress:
+    catalogue, detail = open_catalogue(db), Detail()
+    with asking(catalogue, flags, detail) as how, progress_bar(flags["quiet"], str(catalogue.path), detail) as progress:
         count = verb(catalogue, explainer, settings=setting(settings), units=units, limit=limit, model=model or "", redo=redo,
-                     progress=progress, hierarchy=_concepts(flags), **_compute(flags))
+                     progress=progress, hierarchy=_concepts(flags), **how, **_compute(flags))
     return _report(f"explained by {explainer}", count, flags)
 
 

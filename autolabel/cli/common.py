@@ -44,6 +44,12 @@ SHARED: dict[str, Callable[[F], F]] = {
     "prompts": click.option("--prompts", metavar="DIR", help="A folder of your own prompt templates, searched first."),
     "max_failures": click.option("--max-failures", type=int, help="More failed units than this: exit code 1 [0]."),
     "hierarchy": click.option("--hierarchy", metavar="FILE", help="Concepts of your own: TSV, WordNet TSV, SKOS, OWL [everyday ones]."),
+    "llm": click.option("--llm", metavar="PROVIDER/MODEL", help="openai/MODEL (any compatible server), local/PATH, scripted/module:function."),
+    "budget": click.option("--budget", metavar="AMOUNT", help="Stop before this is exceeded, as in 5usd [no limit]."),
+    "prices": click.option("--prices", metavar="FILE", help="A price table of your own, read before the built-in one."),
+    "concurrency": click.option("--concurrency", type=int, metavar="N", help="LLM requests in flight at most [64]."),
+    "requests_per_minute": click.option("--requests-per-minute", type=float, metavar="N", help="Of the LLM [no limit but the server's]."),
+    "tokens_per_minute": click.option("--tokens-per-minute", type=float, metavar="N", help="Of the LLM [no limit but the server's]."),
     "quiet": click.option("-q", "--quiet", is_flag=True, help="No progress, no notes."),
     "verbose": click.option("-v", "--verbose", is_flag=True, help="More notes."),
     "json": click.option("--json", "as_json", is_flag=True, help="JSON on stdout instead of a table."),
@@ -134,11 +140,18 @@ def show_value(value: Any) -> str:
     return str(value)
 
 
+class Detail:
+    """What the progress bar says beside its figures, as in tokens and dollars so far."""
+
+    text: Callable[[], str] = staticmethod(lambda: "")
+
+
 @contextmanager
-def progress_bar(quiet: bool, db: str | None = None) -> Iterator[Progress]:
+def progress_bar(quiet: bool, db: str | None = None, detail: Detail | None = None) -> Iterator[Progress]:
     """A function (stage, done, total) that draws a bar with rate and time left; nothing when stderr is no terminal.
 
-    With `db` the same figures go to FILE.progress at most once a second, for `autolabel status` in another terminal.
+    `detail` is asked for a few words beside each figure. With `db` the same figures go to FILE.progress at most once a second, for
+    `autolabel status` in another terminal.
     """
     from autolabel.pipeline.progress import Published, silent
 
@@ -147,26 +160,27 @@ def progress_bar(quiet: bool, db: str | None = None) -> Iterator[Progress]:
         if quiet or not sys.stderr.isatty() or os.environ.get("CI"):
             yield published.report if published else silent
             return
-        yield from _drawn(published.report if published else silent)
+        yield from _drawn(published.report if published else silent, detail or Detail())
     finally:
         if published:
             published.close()
 
 
-def _drawn(behind: Progress) -> Iterator[Progress]:
+def _drawn(behind: Progress, detail: Detail) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+               TextColumn("[dim]{task.fields[detail]}"))
     with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as bars:
         tasks: dict[str, Any] = {}
         began: dict[str, float] = {}
 
         def report(stage: str, done: int, total: int | None) -> None:
             if stage not in tasks:
-                tasks[stage], began[stage] = bars.add_task(stage, total=total, rate=""), time.monotonic()
+                tasks[stage], began[stage] = bars.add_task(stage, total=total, rate="", detail=""), time.monotonic()
             seconds = max(time.monotonic() - began[stage], 1e-6)
-            bars.update(tasks[stage], completed=done, total=total, rate=f"{done / seconds:,.0f}/s")
+            bars.update(tasks[stage], completed=done, total=total, rate=f"{done / seconds:,.0f}/s", detail=detail.text())
             behind(stage, done, total)
 
         yield report

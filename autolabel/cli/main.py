@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Sequence
 
 import click
@@ -54,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         place = f": {error.filename}" if error.filename else ""
         click.echo(f"autolabel: {clean(error.strerror or str(error))}{clean(place)}; make room or permissions, then run the same command again", err=True)
         code = 2
+    if code == 130 and any(t is not threading.main_thread() and not t.daemon for t in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # a call that does not end keeps its thread, and Python would wait for it; everything of ours is closed
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -72,5 +72,5 @@ class Breaker:
 
     def _open(self, reason: AutolabelError) -> None:
         if self.clock.reason is None:
-            _log.error("%s", reason)
+            _log.info("the run stops: %s", reason)  # whoever called for the run is told by the exception
         self.clock.stop(reason)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any  # Any: JSON
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
-from autolabel.errors import AuthError, EndpointError, ExtraError, LLMError, RequestError, SetupError
+from autolabel.errors import AuthError, EndpointError, ExtraError, LLMError, ModelError, RequestError, SetupError
 from autolabel.llms import answers
 from autolabel.llms.features import Features, Memory, body, merged, noticed, refused
 from autolabel.llms.keys import VARIABLE, Key, hide, redact
@@ -157,15 +157,17 @@ class OpenAI:
         if "404" not in message and "model" not in message.lower():
             return error
         if "404" in message and not urlsplit(self.address).path.rstrip("/"):
-            return RequestError(f"{error}; does the base URL end in /v1?", error.reply, sent=False)
+            return ModelError(f"{error}; does the base URL end in /v1?", error.reply, sent=False)
         try:
             known = self.models()
         except LLMError:
             known = None
+        if known is None and "model_not_found" in message:
+            return ModelError(str(error), error.reply, sent=False)
         if known is None or self.model in known:
             return error
         listed = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
-        return RequestError(f"{self.address} has no model {self.model!r}; it has {listed or 'none'}", error.reply, sent=False)
+        return ModelError(f"{self.address} has no model {self.model!r}; it has {listed or 'none'}", error.reply, sent=False)
 
     def _learn(self, known: Features) -> None:
         if known == self._features:

@@ -53,6 +53,10 @@ class Retrying:
                 raise
         return self._persist(messages, replace(ask, max_tokens=twice))
 
+    def stop(self) -> None:
+        """Send nothing more: who waits for another try is woken and stops."""
+        self.clock.stop()
+
     def _persist(self, messages: Sequence[Message], ask: Ask) -> Completion:
         import tenacity
 

@@ -57,11 +57,12 @@ Save = Callable[[Sequence[Answer], Sequence[Failure]], None]
 
 
 def ask_each(units: Iterable[Exemplars], ask: Callable[[Exemplars], Answer], save: Save, *, workers: int,
-             progress: Callable[[int], None] = lambda done: None) -> Outcomes:
+             progress: Callable[[int], None] = lambda done: None, halt: Callable[[], None] = lambda: None) -> Outcomes:
     """Ask about every unit, `workers` at a time, and save outcomes about once a second.
 
     A unit's LLMError is a failure of that unit; a fatal one (a refused key, a used-up quota) or a StoppedError (budget) ends
     the run: what is in flight is settled and saved, then it is raised. So does Ctrl-C, which waits at most SETTLE seconds.
+    `halt` is called then: it keeps the LLM from sending more.
     """
     out, stop = Outcomes(), threading.Event()
     flying: dict[Future[Answer], Unit] = {}
@@ -82,14 +83,16 @@ def ask_each(units: Iterable[Exemplars], ask: Callable[[Exemplars], Answer], sav
                 break
             for future in wait(flying, return_when=FIRST_COMPLETED).done:
                 fatal = _settle(out, flying.pop(future), future) or fatal
-            if fatal is not None:
+            if fatal is not None and not stop.is_set():
                 stop.set()
+                halt()
             progress(out.done + out.failed + out.pending)
             if time.monotonic() - saved > SAVE:
                 _save(out, save)
                 saved = time.monotonic()
     except KeyboardInterrupt:
         stop.set()
+        halt()
         for future in wait(flying, timeout=SETTLE).done:
             _settle(out, flying[future], future)
         raise

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from autolabel.catalogue import Catalogue
-from autolabel.errors import LLMError
+from autolabel.errors import LLMError, SettingsError
 from autolabel.pipeline.baselines import order_lists
 from autolabel.pipeline.exemplars import exemplars_for
 from autolabel.pipeline.failing import note_failures
@@ -78,6 +78,8 @@ def explain_all(catalogue: Catalogue, explainers: Mapping[str, Explainer], *, un
         counts[name] = Count(len(asked), 0, len(asked) - len(todo), 0, 0)
         if not todo:
             continue
+        if llm is None and hasattr(plugin, "llm"):
+            raise SettingsError(f"the explainer {name} asks an LLM: name one with --llm, as in --llm openai/MODEL or --llm local/PATH")
         if split is None:
             split = explain_split(catalogue, subject_of(catalogue, row, device=device, dtype=dtype, threads=threads), batch_size=batch_size)
         with recorded(catalogue, "explain", {**maker, "units": units, "limit": limit}, model=row.name, model_hash=row.hash,
@@ -131,7 +133,8 @@ def _ask(catalogue: Catalogue, name: str, plugin: Any, todo: list[Unit], split: 
         _insert(catalogue, [e for e, _ in made], name, run, [cost for _, cost in made])
         note_failures(catalogue, [a.explanations[0].unit for a in answers], failures, "explain", name, run)
 
-    out = ask_each(exemplars_for(catalogue, plugin, todo, lambda: split), ask, save, workers=workers, progress=lambda done: progress(stage, done, len(todo)))
+    out = ask_each(exemplars_for(catalogue, plugin, todo, lambda: split), ask, save, workers=workers,
+                   progress=lambda done: progress(stage, done, len(todo)), halt=getattr(plugin.llm, "stop", lambda: None))
     return replace(count, done=out.done, abstained=out.abstained, failed=out.failed, pending=out.pending)
 
 
