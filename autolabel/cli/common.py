@@ -44,7 +44,6 @@ SHARED: dict[str, Callable[[F], F]] = {
     "prompts": click.option("--prompts", metavar="DIR", help="A folder of your own prompt templates, searched first."),
     "max_failures": click.option("--max-failures", type=int, help="More failed units than this: exit code 1 [0]."),
     "hierarchy": click.option("--hierarchy", metavar="FILE", help="Concepts of your own: TSV, WordNet TSV, SKOS, OWL [everyday ones]."),
-    "llm": click.option("--llm", metavar="PROVIDER/MODEL", help="openai/MODEL (any compatible server), local/PATH, scripted/module:function."),
     "budget": click.option("--budget", metavar="AMOUNT", help="Stop before this is exceeded, as in 5usd [no limit]."),
     "prices": click.option("--prices", metavar="FILE", help="A price table of your own, read before the built-in one."),
     "concurrency": click.option("--concurrency", type=int, metavar="N", help="LLM requests in flight at most [64]."),

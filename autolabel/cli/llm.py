@@ -26,12 +26,12 @@ def access_of(flags: Mapping[str, Any]) -> Access:
 
 @contextmanager
 def asking(catalogue: Catalogue, flags: Mapping[str, Any], detail: Detail | None = None) -> Iterator[dict[str, Any]]:
-    """What a verb takes of an LLM (`llm`, `workers`, `prompts`); nothing of it where none is named. What was spent is said at the end."""
+    """What a verb takes of an LLM (`llm`, `concurrency`, `prompts`); nothing of it where none is named. What was spent is said at the end."""
     from autolabel.pipeline.asked import asking as opened
     from autolabel.pipeline.asked import spent_line
 
     access = access_of(flags)
-    how = {"prompts": settings_from(prompts=flags.get("prompts")).prompts, "workers": access.concurrency}
+    how = {"prompts": settings_from(prompts=flags.get("prompts")).prompts, "concurrency": access.concurrency}
     if not access.llm:
         yield how
         return

@@ -56,9 +56,9 @@ class Outcomes:
 Save = Callable[[Sequence[Answer], Sequence[Failure]], None]
 
 
-def ask_each(units: Iterable[Exemplars], ask: Callable[[Exemplars], Answer], save: Save, *, workers: int,
+def ask_each(units: Iterable[Exemplars], ask: Callable[[Exemplars], Answer], save: Save, *, concurrency: int,
              progress: Callable[[int], None] = lambda done: None, halt: Callable[[], None] = lambda: None) -> Outcomes:
-    """Ask about every unit, `workers` at a time, and save outcomes about once a second.
+    """Ask about every unit, `concurrency` at a time, and save outcomes about once a second.
 
     A unit's LLMError is a failure of that unit; a fatal one (a refused key, a used-up quota) or a StoppedError (budget) ends
     the run: what is in flight is settled and saved, then it is raised. So does Ctrl-C, which waits at most SETTLE seconds.
@@ -67,7 +67,7 @@ def ask_each(units: Iterable[Exemplars], ask: Callable[[Exemplars], Answer], sav
     out, stop = Outcomes(), threading.Event()
     flying: dict[Future[Answer], Unit] = {}
     waiting, fatal = iter(units), None
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="ask")
+    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="ask")
     saved = time.monotonic()
 
     def one(exemplars: Exemplars) -> Answer:
@@ -78,7 +78,7 @@ def ask_each(units: Iterable[Exemplars], ask: Callable[[Exemplars], Answer], sav
     try:
         while fatal is None or flying:
             if fatal is None:
-                flying |= {pool.submit(one, e): e.unit for e in islice(waiting, 2 * workers - len(flying))}
+                flying |= {pool.submit(one, e): e.unit for e in islice(waiting, 2 * concurrency - len(flying))}
             if not flying:
                 break
             for future in wait(flying, return_when=FIRST_COMPLETED).done:

@@ -23,7 +23,7 @@ from autolabel.registry import build, name_of, settings_of
 from autolabel.types import Exemplars, Explanation, Maker, Unit
 
 COMMIT = 2048  # explanations per commit
-WORKERS = 8  # units that an LLM is asked about at a time
+CONCURRENCY = 8  # units that an LLM is asked about at a time
 NEVER = "the unit never fires on explain"
 
 
@@ -40,24 +40,24 @@ class Count:
 
 
 def explain(catalogue: Catalogue, explainer: str | Explainer = "induce", *, units: str | Iterable[str] | None = None, model: str = "",
-            limit: int | None = None, settings: Mapping[str, str] | None = None, llm: LLM | None = None, prompts: str = "", workers: int = WORKERS,
+            limit: int | None = None, settings: Mapping[str, str] | None = None, llm: LLM | None = None, prompts: str = "", concurrency: int = CONCURRENCY,
             hierarchy: str = "", seed: int = 0, batch_size: int = 32, device: str = "auto", dtype: str = "auto", threads: int = 0,
             redo: bool = False, progress: Progress = silent) -> Count:
     """Let one explainer propose labels. Units that it has answered before, with the same settings, are not asked again.
 
-    llm: what explainers that ask an LLM ask (`llms.open_llm`); prompts: a folder of prompt templates of your own; workers: how
+    llm: what explainers that ask an LLM ask (`llms.open_llm`); prompts: a folder of prompt templates of your own; concurrency: how
     many units are asked about at a time. A unit whose calls fail is a row of `failures`, and is asked about again by the next
     call. hierarchy: a file of concepts of your own, for explainers named here that use concepts.
     """
     parts = {"hierarchy": concepts(hierarchy), "llm": llm, "prompts": prompts or None}
     plugin: Explainer = build("explainers", explainer, settings, parts) if isinstance(explainer, str) else explainer
     name = explainer if isinstance(explainer, str) else name_of(plugin, "explainers")
-    return explain_all(catalogue, {name: plugin}, units=units, model=model, limit=limit, workers=workers, seed=seed, batch_size=batch_size,
+    return explain_all(catalogue, {name: plugin}, units=units, model=model, limit=limit, concurrency=concurrency, seed=seed, batch_size=batch_size,
                        device=device, dtype=dtype, threads=threads, redo=redo, progress=progress)[name]
 
 
 def explain_all(catalogue: Catalogue, explainers: Mapping[str, Explainer], *, units: str | Iterable[str] | None = None, model: str = "",
-                limit: int | None = None, workers: int = WORKERS, seed: int = 0, batch_size: int = 32, device: str = "auto",
+                limit: int | None = None, concurrency: int = CONCURRENCY, seed: int = 0, batch_size: int = 32, device: str = "auto",
                 dtype: str = "auto", threads: int = 0, redo: bool = False, progress: Progress = silent) -> dict[str, Count]:
     """Several explainers on one view of the explain split, so that they share its forward pass. Name -> what was done."""
     from autolabel.splits import explain_split
@@ -88,7 +88,7 @@ def explain_all(catalogue: Catalogue, explainers: Mapping[str, Explainer], *, un
             if llm is None:
                 counts[name] = _compute(catalogue, name, plugin, todo, split, run, counts[name], progress)
             else:
-                counts[name] = _ask(catalogue, name, plugin, todo, split, run, counts[name], workers, progress)
+                counts[name] = _ask(catalogue, name, plugin, todo, split, run, counts[name], concurrency, progress)
     return counts
 
 
@@ -106,7 +106,7 @@ def _compute(catalogue: Catalogue, name: str, plugin: Explainer, todo: list[Unit
     return replace(count, done=done, abstained=abstained, failed=len(todo) - done)
 
 
-def _ask(catalogue: Catalogue, name: str, plugin: Any, todo: list[Unit], split: ExplainSplit, run: str, count: Count, workers: int,
+def _ask(catalogue: Catalogue, name: str, plugin: Any, todo: list[Unit], split: ExplainSplit, run: str, count: Count, concurrency: int,
          progress: Progress) -> Count:
     """An explainer that asks an LLM: unit by unit. `plugin` is a dataclass with a part `llm`."""
     from autolabel.llms.billed import Billed
@@ -133,7 +133,7 @@ def _ask(catalogue: Catalogue, name: str, plugin: Any, todo: list[Unit], split: 
         _insert(catalogue, [e for e, _ in made], name, run, [cost for _, cost in made])
         note_failures(catalogue, [a.explanations[0].unit for a in answers], failures, "explain", name, run)
 
-    out = ask_each(exemplars_for(catalogue, plugin, todo, lambda: split), ask, save, workers=workers,
+    out = ask_each(exemplars_for(catalogue, plugin, todo, lambda: split), ask, save, concurrency=concurrency,
                    progress=lambda done: progress(stage, done, len(todo)), halt=getattr(plugin.llm, "stop", lambda: None))
     return replace(count, done=out.done, abstained=out.abstained, failed=out.failed, pending=out.pending)
 

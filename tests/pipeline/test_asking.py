@@ -30,12 +30,12 @@ def rows(catalogue: al.Catalogue) -> list[tuple[object, ...]]:
     return catalogue.read("SELECT id, text, pattern, llm, prompt, abstained, cost_usd FROM explanations WHERE explainer = 'structured' ORDER BY id")
 
 
-def test_the_number_of_workers_changes_nothing(small: Path, tmp_path: Path) -> None:
+def test_the_number_of_concurrency_changes_nothing(small: Path, tmp_path: Path) -> None:
     found = []
-    for workers in (1, 8):
-        shutil.copy(small, tmp_path / f"{workers}.duckdb")
-        catalogue = al.open_catalogue(tmp_path / f"{workers}.duckdb")
-        count = al.explain(catalogue, "structured", units=UNITS, llm=Scripted("scripted/plain", scripts.plain), workers=workers)
+    for concurrency in (1, 8):
+        shutil.copy(small, tmp_path / f"{concurrency}.duckdb")
+        catalogue = al.open_catalogue(tmp_path / f"{concurrency}.duckdb")
+        count = al.explain(catalogue, "structured", units=UNITS, llm=Scripted("scripted/plain", scripts.plain), concurrency=concurrency)
         assert (count.asked, count.done, count.failed) == (40, 40, 0)
         found.append(rows(catalogue))
     assert found[0] == found[1] and len(found[0]) == 40
@@ -82,7 +82,7 @@ def test_what_ends_a_run_ends_it_after_what_is_in_flight(error: Exception) -> No
             raise error
         return answer(e)
     with pytest.raises(type(error)):
-        ask_each(exemplars(1000), ask, lambda answers, failures: saved.extend([*answers, *failures]), workers=4)
+        ask_each(exemplars(1000), ask, lambda answers, failures: saved.extend([*answers, *failures]), concurrency=4)
     assert len(saved) == len(begun) - 1 and len(begun) < 40
 
 
@@ -92,7 +92,7 @@ def test_what_is_pending_is_no_failure() -> None:
             raise PendingError("later")
         return answer(e)
     saved: list[Answer] = []
-    out = ask_each(exemplars(20), ask, lambda answers, failures: saved.extend(answers), workers=3)
+    out = ask_each(exemplars(20), ask, lambda answers, failures: saved.extend(answers), concurrency=3)
     assert (out.done, out.pending, out.failed, len(saved)) == (10, 10, 0, 10)
 
 
@@ -108,5 +108,5 @@ def test_an_interrupt_keeps_what_is_in_flight() -> None:
         if done >= 8:
             raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
-        ask_each(exemplars(100), ask, lambda answers, failures: saved.extend(answers), workers=4, progress=progress)
+        ask_each(exemplars(100), ask, lambda answers, failures: saved.extend(answers), concurrency=4, progress=progress)
     assert 8 <= len(saved) <= 8 + 2 * 4
