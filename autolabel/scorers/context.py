@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from autolabel.excerpts import Excerpts
 from autolabel.scorers.effects import Design, PatternEffects
-from autolabel.scorers.entries import LayerEntries, Strengths
+from autolabel.scorers.entries import Firing, LayerEntries, Strengths
 from autolabel.scorers.labels import Labels
 from autolabel.scorers.lookup import Table
 from autolabel.scorers.walk import GROUPS, Block, FirstDocuments, add_rows
@@ -29,7 +29,7 @@ class ContextSums:
     """A part of the walk, for the chosen labels of the layers that have tables (`design` and `table` not None)."""
 
     def __init__(self, labels: Labels, tables: Sequence[Table | None], designs: Sequence[Design | None],
-                 effects: Sequence[PatternEffects | None], groups: int = GROUPS) -> None:
+                 effects: Sequence[PatternEffects | None], groups: int = GROUPS, firing: Firing | None = None) -> None:
         import torch
 
         self.labels, self.designs, self.tables, self.groups = labels, designs, tables, groups
@@ -61,12 +61,14 @@ class ContextSums:
             self._c_means.append(effect.by_type[:, pattern].tocsr())
         self._value = labels.levels.value
         self._label = labels.levels.label
-        self._entries: list[LayerEntries | None] = []
+        self._firing = firing or Firing(labels)  # of these labels and perhaps others
+        self._level = [self._firing.levels_of(labels, k) for k in range(len(labels.layers))]
+        self._entries: list[LayerEntries] = []
 
     def chunk(self, excerpts: Excerpts, strengths: Strengths) -> None:
         """Look up where the chosen labels fire."""
         live = [b is not None for b in self._beta]
-        self._entries = [LayerEntries.build(self.labels, k, strengths) if on else None for k, on in enumerate(live)]
+        self._entries = self._firing.read(strengths)
         self._cell = np.asarray(strengths.cell_of_token, np.int64)
         self._rows = []
         position = excerpts.position
@@ -81,6 +83,7 @@ class ContextSums:
     def end_chunk(self) -> None:
         """Let go of the chunk."""
         self._entries = []
+        self._firing.clear()
 
     def add(self, block: Block) -> None:
         """One layer of one batch."""
@@ -88,7 +91,7 @@ class ContextSums:
 
         k, span = block.layer, block.batch.span
         beta, means, entries, design, c_means = self._beta[k], self._means[k], self._entries[k], self.designs[k], self._c_means[k]
-        if beta is None or means is None or entries is None or design is None or c_means is None:
+        if beta is None or means is None or design is None or c_means is None:
             return
         rows = self.labels.of_layer(k)
         first_level = int(self.labels.levels.first[rows.start])
@@ -100,10 +103,12 @@ class ContextSums:
             return
         group = block.block % self.groups
         c = torch.zeros(n, labels)
-        for e in entries.batch(self._cell[span], span):
-            keep = slice(None) if e.sign is None else np.flatnonzero(e.sign > 0)  # the stronger level overwrites that of the cell
-            at = e.row[keep] * labels + (self._label[first_level + e.level[keep]] - rows.start)
-            c.view(-1)[torch.from_numpy(at)] = torch.from_numpy(self._value[first_level + e.level[keep]].astype(np.float32))
+        for e in entries.batch(self._cell[span], span)[:2]:  # the stronger level that context adds overwrites that of the cell
+            level = self._level[k][e.level]
+            mine = np.flatnonzero(level >= 0)
+            number = first_level + level[mine]
+            at = e.row[mine] * labels + (self._label[number] - rows.start)
+            c.view(-1)[torch.from_numpy(at)] = torch.from_numpy(self._value[number].astype(np.float32))
         skipped = torch.from_numpy(np.flatnonzero(row < 0))
         c[skipped] = 0
         window, label = np.nonzero((c.view(windows, length, labels).amax(1) > 0).numpy())
@@ -118,10 +123,10 @@ class ContextSums:
         column = self.labels.column[rows]
         a = torch.zeros(n, labels)
         whole = block.flat
-        mine = whole[place] if len(column) == width and (column == np.arange(width)).all() else whole[place][:, torch.from_numpy(column)]
+        own = whole[place] if len(column) == width and (column == np.arange(width)).all() else whole[place][:, torch.from_numpy(column)]
         picked = torch.from_numpy(means[types]) if len(column) == width and (column == np.arange(width)).all() else torch.from_numpy(
             means[types[:, None], column[None, :]])
-        a[place] = torch.addmm(mine.sub_(picked), kernel, beta[0])
+        a[place] = torch.addmm(own.sub_(picked), kernel, beta[0])
         rest = c[place].sub_(torch.from_numpy(c_means[types].toarray()))
         c[place] = torch.addmm(rest, kernel, beta[1])
         a, c = a.view(windows, length, labels), c.view(windows, length, labels)

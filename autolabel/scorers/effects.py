@@ -20,6 +20,7 @@ from autolabel.patterns.syntax import Pattern
 from autolabel.protocols import ExplainSplit
 from autolabel.scorers.entries import Run
 from autolabel.scorers.lookup import Table
+from autolabel.scorers.walk import pieces
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -98,7 +99,7 @@ def fit_patterns(explain: ExplainSplit, design: Design, every: Sequence[Pattern]
     n_types, width = len(design.types), len(design.position_count)
     by_type, by_position = sp.csr_matrix((n_types, len(patterns))), np.zeros((width, len(patterns)))
     total, squares, n = np.zeros(len(patterns)), np.zeros(len(patterns)), 0
-    for excerpts in explain.chunks():
+    for excerpts in pieces(explain):
         s = run(patterns, excerpts)
         position = excerpts.position
         row = design.find(excerpts.tokens, position)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 ENOUGH = 200  # foreign units, or foreign labels, below which a rank is too coarse
-TABLE_BYTES = 512 * 2**20  # for the sums of a by cell
+TABLE_BYTES = 256 * 2**20  # for the sums of a by cell
 
 
 class ForeignSums:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from autolabel.excerpts import Excerpts
 from autolabel.protocols import ExplainSplit
-from autolabel.scorers.entries import LayerEntries, Strengths
+from autolabel.scorers.entries import Firing, LayerEntries, Strengths
 from autolabel.scorers.labels import Labels
 from autolabel.scorers.walk import GROUPS, Block, FirstDocuments, add_rows
 from autolabel.stats import Sums
@@ -52,18 +52,21 @@ def known_words(explain: ExplainSplit, words: Words = words_of) -> Ints:
 class NewWordSums:
     """A part of the walk, for the chosen labels."""
 
-    def __init__(self, labels: Labels, known: Ints, words: Words = words_of, groups: int = GROUPS) -> None:
+    def __init__(self, labels: Labels, known: Ints, words: Words = words_of, groups: int = GROUPS,
+                 firing: Firing | None = None) -> None:
         self.labels, self.known, self.words, self.groups = labels, known, words, groups
         n = len(labels)
         self.n = np.zeros(groups)  # tokens on new words
         self.a, self.a2 = ([np.zeros((groups, lay.width)) for lay in labels.layers] for _ in range(2))
         self.c, self.c2, self.ac = (np.zeros((groups, n)) for _ in range(3))
         self.documents = FirstDocuments(n)
+        self._firing = firing or Firing(labels)  # of these labels and perhaps others
+        self._level = [self._firing.levels_of(labels, k) for k in range(len(labels.layers))]
         self._entries: list[LayerEntries] = []
 
     def chunk(self, excerpts: Excerpts, strengths: Strengths) -> None:
         """Find the new words of the chunk."""
-        self._entries = [LayerEntries.build(self.labels, k, strengths) for k in range(len(self.labels.layers))]
+        self._entries = self._firing.read(strengths)
         self._cell = np.asarray(strengths.cell_of_token, np.int64)
         words, word = self.words(excerpts)
         fresh = np.append(~np.isin(_hashes(words), self.known), False)  # -1, no word, looks at the last place
@@ -73,6 +76,7 @@ class NewWordSums:
     def end_chunk(self) -> None:
         """Let go of the chunk."""
         self._entries = []
+        self._firing.clear()
 
     def add(self, block: Block) -> None:
         """One layer of one batch."""
@@ -96,12 +100,13 @@ class NewWordSums:
         count, c, c2, ac = (np.zeros(shape) for _ in range(4))
         flat = block.a.view(-1).numpy()
         # the tokens at `at` are few: only theirs are looked up
-        first, second = self._entries[k].batch(self._cell[span][at], slice(0, 0)), self._entries[k].tokens(at + span.start)
-        for e in (first[0], second):
-            token = at[e.row]
-            label = self.labels.levels.label[first_level + e.level] - rows.start
-            value = self.labels.levels.value[first_level + e.level]
-            sign = np.ones(len(token)) if e.sign is None else e.sign
+        for e in self._entries[k].tokens(self._cell[span][at], at + span.start):
+            level = self._level[k][e.level]
+            mine = np.flatnonzero(level >= 0)
+            token = at[e.row[mine]]
+            label = self.labels.levels.label[first_level + level[mine]] - rows.start
+            value = self.labels.levels.value[first_level + level[mine]]
+            sign = np.full(len(token), e.sign)
             key = (token // length) * n_labels + label
             v = flat[token * width + self.labels.column[rows][label]]
             for kept, weight in ((count, sign), (c, sign * value), (c2, sign * value * value), (ac, sign * value * v)):

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from autolabel.excerpts import Excerpts
-from autolabel.scorers.entries import Entries, LayerEntries, Strengths
+from autolabel.scorers.entries import Entries, Firing, LayerEntries, Strengths
 from autolabel.scorers.labels import Labels
 from autolabel.scorers.walk import COARSE, GROUPS, Block, FirstDocuments, add_rows
 from autolabel.stats import Sums
@@ -26,7 +26,8 @@ STRATA = 10
 class OwnSums:
     """A part of the walk. `groups`: 256 where intervals are reported; fewer save memory where candidates are many."""
 
-    def __init__(self, labels: Labels, groups: int = GROUPS, coarse: int = COARSE, mass: bool = True) -> None:
+    def __init__(self, labels: Labels, groups: int = GROUPS, coarse: int = COARSE, mass: bool = True,
+                 firing: Firing | None = None) -> None:
         if groups % coarse:
             raise ValueError("groups must be a multiple of coarse")
         self.labels, self.groups, self.coarse, self.mass = labels, groups, coarse, mass
@@ -43,11 +44,12 @@ class OwnSums:
         self.label_mass = np.zeros((coarse * STRATA, n if mass else 0))
         self.documents = FirstDocuments(n)
         self._by_layer = [_LayerLevels(labels, k) for k in range(len(labels.layers))]
+        self._firing = firing or Firing(labels)
         self._entries: list[LayerEntries] = []
 
     def chunk(self, excerpts: Excerpts, strengths: Strengths) -> None:
         """Look up where the labels fire on the chunk."""
-        self._entries = [LayerEntries.build(self.labels, k, strengths) for k in range(len(self.labels.layers))]
+        self._entries = self._firing.read(strengths)
         self._cell = np.asarray(strengths.cell_of_token, np.int64)
         lengths = excerpts.lengths
         self.n += np.bincount(excerpts.block % self.groups, weights=lengths, minlength=self.groups)
@@ -76,6 +78,7 @@ class OwnSums:
     def end_chunk(self) -> None:
         """Let go of the chunk."""
         self._entries = []
+        self._firing.clear()
 
     def add(self, block: Block) -> None:
         """One layer of one batch."""
@@ -107,12 +110,11 @@ class OwnSums:
         v = block.flat.numpy().reshape(-1)[flat]
         live = np.flatnonzero(v)
         v, level, window = v[live], e.level[live], flat[live] // (length * width)
-        sign = None if e.sign is None else e.sign[live]
-        value = v.astype(np.float64) if sign is None else v * sign
+        value = v.astype(np.float64) if e.sign > 0 else -v.astype(np.float64)
         every = self._a_level.shape[1]
         np.add.at(self._a_level.reshape(-1), (group * every + lay.levels.start)[window] + level, value)
         at = np.flatnonzero(v > lay.tau99_of[level])
-        np.add.at(self.positives.reshape(-1), (coarse * every + lay.levels.start)[window[at]] + level[at], 1.0 if sign is None else sign[at])
+        np.add.at(self.positives.reshape(-1), (coarse * every + lay.levels.start)[window[at]] + level[at], e.sign)
         if self.mass:
             at = np.flatnonzero(v > lay.tau_of[level])
             window, level = window[at], level[at]

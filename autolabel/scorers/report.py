@@ -16,7 +16,7 @@ from autolabel.scorers.calibrated import secondary
 from autolabel.scorers.context import ContextSums
 from autolabel.scorers.correlation import ENOUGH_DF, ENOUGH_DOCUMENTS, default_run, unscored_reason
 from autolabel.scorers.effects import Design, PatternEffects, design_of, fit_patterns
-from autolabel.scorers.entries import Run
+from autolabel.scorers.entries import Firing, Run
 from autolabel.scorers.foreign import TABLE_BYTES, ForeignSums, foreign_null
 from autolabel.scorers.labels import Labels, Layer, layers_of, read_patterns
 from autolabel.scorers.lookup import Ceiling, Table, load
@@ -65,12 +65,13 @@ def score_test(chosen: Sequence[Explanation], others: Sequence[Explanation], tes
     if not len(asked.rows):
         return TestResult(**result)
     runner = run or default_run(test)
-    own, foreign = OwnSums(asked.labels), ForeignSums(_without_baselines(asked), table_bytes)
+    firing = Firing(asked.labels)
+    own, foreign = OwnSums(asked.labels, firing=firing), ForeignSums(_without_baselines(asked), table_bytes)
     tables: list[Table | None] = [load(explain, lay) if explain is not None else None for lay in layers]
     ceiling = Ceiling(layers, tables)
     foreign.watchers.append(ceiling)
     parts: list[Part] = [own, foreign]
-    context, new = _kinds(asked, layers, tables, explain, runner, words) if kinds and explain is not None else (None, None)
+    context, new = _kinds(asked, layers, tables, explain, runner, words, firing) if kinds and explain is not None else (None, None)
     parts += [part for part in (context, new) if part is not None]
     walk(test, layers, asked.labels.patterns, runner, parts)
     own.finish()
@@ -117,7 +118,7 @@ def _without_baselines(asked: _Asked) -> Labels:
 
 
 def _kinds(asked: _Asked, layers: tuple[Layer, ...], tables: Sequence[Table | None], explain: ExplainSplit, run: Run,
-           words: Words) -> tuple[ContextSums | None, NewWordSums]:
+           words: Words, firing: Firing) -> tuple[ContextSums | None, NewWordSums]:
     """The parts that need the tokens of explain, for the chosen labels."""
     designs: list[Design | None] = []
     for k, table in enumerate(tables):
@@ -129,8 +130,8 @@ def _kinds(asked: _Asked, layers: tuple[Layer, ...], tables: Sequence[Table | No
         if design is not None and id(design) not in effects:
             effects[id(design)] = fit_patterns(explain, design, asked.labels.patterns, np.unique(asked.chosen.pattern), run)
     fitted = [effects[id(d)] if d is not None else None for d in designs]
-    context = ContextSums(asked.chosen, tables, designs, fitted) if any(d is not None for d in designs) else None
-    return context, NewWordSums(asked.chosen, known_words(explain, words), words)
+    context = ContextSums(asked.chosen, tables, designs, fitted, firing=firing) if any(d is not None for d in designs) else None
+    return context, NewWordSums(asked.chosen, known_words(explain, words), words, firing=firing)
 
 
 def _empty(ids: Sequence[str], chosen: NDArray[np.bool_], reasons: Sequence[str | None]) -> dict[str, Any]:

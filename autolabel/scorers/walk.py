@@ -6,7 +6,7 @@ sums. Memory does not depend on the length of the split.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 GROUPS = 256  # documents fall by hash into so many groups, which take their place in every interval
+PIECE = 32_768  # tokens whose strengths are held at once: contexts may fire on a tenth of them, for each of thousands of labels
 COARSE = 32  # groups of the jackknife and of the mass by stratum
 
 
@@ -72,10 +73,11 @@ def walk(view: SplitView, layers: Sequence[Layer], patterns: Sequence[Pattern], 
             buffers[key] = torch.empty(size)
         return buffers[key][:size].view(windows, length, layer.width)
 
-    for excerpts in view.chunks():
+    for excerpts in pieces(view):
         strengths = run(patterns, excerpts)
         for part in parts:
             part.chunk(excerpts, strengths)
+        del strengths  # the parts have read it
         for batch in excerpts.batches(view.batch_size):
             block = excerpts.block[batch.rows]
             windows, length = batch.tokens.shape
@@ -99,6 +101,19 @@ def walk(view: SplitView, layers: Sequence[Layer], patterns: Sequence[Pattern], 
                 subject_run(view, batch, sites, visit)
         for part in parts:
             part.end_chunk()
+
+
+def pieces(view: SplitView, tokens: int = PIECE) -> Iterator[Excerpts]:
+    """The chunks of a split, cut so that none has more than `tokens` tokens (one excerpt at least)."""
+    for chunk in view.chunks():
+        first = 0
+        while first < len(chunk):
+            last = max(first + 1, int(np.searchsorted(chunk.offset, chunk.offset[first] + tokens, side="right")) - 1)
+            rows, span = slice(first, last), slice(int(chunk.offset[first]), int(chunk.offset[last]))
+            yield chunk if last - first == len(chunk) else Excerpts(
+                chunk.id[rows], chunk.document[rows], chunk.block[rows], chunk.start[rows], chunk.offset[first:last + 1] - chunk.offset[first],
+                chunk.tokens[span], chunk.char_start[span], chunk.char_end[span], chunk.text[rows])
+            first = last
 
 
 def subject_run(view: SplitView, batch: Batch, sites: Sequence[Site], visit: object) -> None:
