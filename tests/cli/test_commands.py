@@ -105,7 +105,7 @@ def test_export_and_snapshot(small: Path, tmp_path: Path, capsys: pytest.Capture
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["show", "9/1"], "has the layers 4"), (["show", "4/99999"], "neurons 0 to 1535"), (["show", "what"], "cannot read"),
-    (["explain", "--explainer", "nosuch"], "choose from constant, induce"), (["explain", "--units", "8"], "no layer 8"),
+    (["explain", "--explainer", "nosuch"], "choose from constant, contrastive"), (["explain", "--units", "8"], "no layer 8"),
     (["score", "--unit", "4/1"], "needs both --unit and --label"), (["score", "--unit", "4/1", "--label", "x", "--pattern", "{"], "column"),
     (["score", "--scorer", "nosuch"], "no scorer is called"), (["explain", "-E", "words"], "is not key=value"),
 ])
