@@ -58,7 +58,8 @@ class CallStore:
     def __enter__(self) -> CallStore:
         with ExitStack() as stack:
             self._writer = stack.enter_context(self.catalogue.writer())
-            self._journal = Journal(self.catalogue.path)
+            name = self.catalogue.read("SELECT value FROM meta WHERE key = 'id'")[0][0]
+            self._journal = Journal(self.catalogue.path, str(name))
             stack.callback(self._journal.close)
             self._recover()
             rows = self.catalogue.columns(f"SELECT rowid AS row, digest FROM calls WHERE state IN {SERVED} ORDER BY rowid")

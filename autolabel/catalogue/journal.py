@@ -20,8 +20,8 @@ LONGEST = 1 << 20  # bytes after which the lines of answered calls are dropped
 class Journal:
     """Used by the one process that holds FILE.lock. `begin` before a call is sent, `end` after its outcome was committed."""
 
-    def __init__(self, database: Path) -> None:
-        self.path = beside(database, ".asked")
+    def __init__(self, database: Path, catalogue: str = "") -> None:
+        self.path, self._catalogue = beside(database, ".asked"), catalogue  # meta.id: the file may be left from another catalogue of this name
         self._lines: dict[str, bytes] = {}  # digest -> line, of calls in flight
         self._guard = threading.Lock()
         self._size = 0
@@ -30,7 +30,7 @@ class Journal:
 
     def begin(self, digest: str, **said: object) -> None:
         """Note a call that is about to be sent."""
-        line = json.dumps({"digest": digest, **said}).encode() + b"\n"
+        line = json.dumps({"catalogue": self._catalogue, "digest": digest, **said}).encode() + b"\n"
         with self._guard:
             self._lines[digest] = line
             if self._size + len(line) > LONGEST:
@@ -92,6 +92,6 @@ class Journal:
                 said = json.loads(line)
             except ValueError:  # a line that was cut by a full disk: its call was not sent
                 continue
-            if isinstance(said, dict) and isinstance(said.get("digest"), str):
+            if isinstance(said, dict) and isinstance(said.get("digest"), str) and said.get("catalogue") == self._catalogue:
                 found.append(said)
         return found

@@ -19,6 +19,7 @@ from autolabel.types import Completion, Usage
 CUT = frozenset({"length", "max_tokens", "MAX_TOKENS", "model_length"})  # finish reasons of a cut reply: OpenAI, Anthropic, Gemini, Mistral
 FILTERED = frozenset({"content_filter", "refusal", "safety", "SAFETY", "PROHIBITED_CONTENT", "RECITATION"})
 NO_QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_balance", "quota_exceeded")
+TEMPLATE = ("role not supported", "roles must alternate")  # chat templates of some models; llama.cpp tells it with a 500
 SHOWN = 300  # characters of a server's message that are passed on
 
 
@@ -102,6 +103,8 @@ def failure(status: int, headers: Mapping[str, str], raw: str, now: float | None
         return AuthError(f"the key is refused ({said})", raw, sent=False)
     if status == 429:
         return RateError(f"too many requests ({said})", raw, wait, sent=False)
+    if status >= 500 and any(words in message.lower() for words in TEMPLATE):
+        return RequestError(f"the server refuses the request ({said})", raw, sent=False)
     if status >= 500 or status in (408, 409, 425):
         return EndpointError(f"the server failed ({said})", raw, wait, sent=status in (408, 504, 524))
     if code == "content_filter":

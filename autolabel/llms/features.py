@@ -20,7 +20,8 @@ from autolabel.types import Ask, Completion
 State = Literal["unknown", "taken", "refused", "ignored"]
 TOP = 20  # alternatives per token that OpenAI and vLLM give at most
 REFUSALS = ("unsupported", "not support", "unknown", "unrecognized", "not permitted", "not allowed", "extra ", "unexpected", "only the default",
-            "invalid", "must alternate", "deprecated", "cannot be used", "not available", "not enabled", "incompatible")
+            "invalid", "must alternate", "deprecated", "cannot be used", "not available", "unavailable",
+            "not enabled", "incompatible", "greater than", "less than", "at most")
 
 
 class Memory(Protocol):
@@ -102,7 +103,7 @@ def refused(features: Features, sent: Mapping[str, Any], error: RequestError) ->
         return replace(features, limit="max_completion_tokens")
     if "max_completion_tokens" in sent and about("max_completion_tokens"):
         return replace(features, limit="max_tokens")
-    if "top_logprobs" in sent and (param == "top_logprobs" or "top_logprobs" in low) and sent["top_logprobs"] > 5:
+    if "top_logprobs" in sent and (param == "top_logprobs" or "top_logprobs" in low or "sample logprobs" in low) and sent["top_logprobs"] > 5:
         return replace(features, top=5)
     if "logprobs" in sent and about("logprobs", "top_logprobs"):
         return replace(features, logprobs="refused")

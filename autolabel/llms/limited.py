@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from autolabel.errors import LLMError, RateError
+from autolabel.errors import LLMError, RateError, StoppedError
 from autolabel.llms.clock import Clock
 from autolabel.protocols import LLM, Message
 from autolabel.types import Ask, Completion
@@ -21,6 +21,7 @@ MINUTE = 60.0
 LOOK = 1.0  # seconds after which who waits looks again, whatever woke or did not wake it
 BACKOFF = (1.0, 60.0)  # seconds of cool-down where the server does not say: from, to
 SLOWER, FASTER, STEP = .9, .02, 30.0  # pace after a 429, as a share of what was accepted; growth per clean step of so many seconds
+PATIENCE = 900.0  # seconds: who is asked to wait longer (a limit per day) is told so, and the run stops
 _log = logging.getLogger(__name__)
 
 
@@ -37,6 +38,7 @@ class Limited:
         self._turn = self.clock.condition()
         self._began = self.clock.now()
         self._cool_until = self._next = self._cut = self._clean_since = self._began
+        self._over: StoppedError | None = None
         self._steps = self._storms = 0  # clean steps since the last 429; 429s in a row
         self._accepted: deque[float] = deque()  # times, of the last minute
         self._sent: deque[list[float]] = deque()  # [time, tokens] of the last minute
@@ -129,6 +131,8 @@ class Limited:
             else:
                 said = self._refused(entry[0], now, error)
             self._turn.notify_all()
+        if self._over is not None:
+            self.clock.stop(self._over)
         if said:
             self.say(said)
 
@@ -141,6 +145,10 @@ class Limited:
                 self.pace = max(SLOWER * len(self._accepted) * MINUTE / min(MINUTE, max(now - self._began, 1.0)), 1.0)
         self._steps, self._clean_since = 0, now
         wait = error.retry_after if error.retry_after is not None else min(BACKOFF[0] * 2.0 ** (self._storms - 1), BACKOFF[1])
+        if wait > PATIENCE:
+            until = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.wall() + wait))
+            self._over = StoppedError(f"the server takes no more requests until {until} (429). The same command goes on then")
+            return ""
         before, self._cool_until = self._cool_until, max(self._cool_until, now + wait)
         if before > now:  # within a cool-down already: said
             return ""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import email.utils
+import json
 import logging
 import pickle
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from autolabel.errors import (
     SetupError,
     TruncatedError,
 )
-from autolabel.llms import open_llm
+from autolabel.llms import answers, features, open_llm
 from autolabel.llms.features import Features
 from autolabel.llms.openai import OpenAI, split_url
 from autolabel.types import Ask
@@ -194,6 +196,29 @@ def test_a_prompt_that_is_too_long_is_no_lack_of_a_feature() -> None:
             llm.complete(HELLO, ALL)
         assert llm.features == Features()
         llm.close()
+
+
+@pytest.mark.parametrize(("status", "body", "changed"), [
+    (400, {"error": {"message": "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+                     "param": "max_tokens"}}, {"limit": "max_completion_tokens"}),
+    (400, {"error": {"message": "property 'logprobs' is unsupported", "type": "invalid_request_error"}}, {"logprobs": "refused"}),  # Groq
+    (422, {"object": "error", "message": {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}},
+     {"seed": "refused"}),  # Mistral
+    (422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "stop"], "msg": "Extra inputs are not permitted"}]}, {"stop": "refused"}),
+    (400, {"object": "error", "message": "System role not supported", "type": "BadRequestError"}, {"system": "refused"}),  # vLLM with Gemma
+    (500, {"error": {"code": 500, "message": "Jinja Exception: System role not supported", "type": "server_error"}}, {"system": "refused"}),  # llama.cpp
+    (400, {"message": "Conversation roles must alternate user/assistant/user/assistant/..."}, {"system": "refused"}),
+    (400, {"error": {"message": "This response_format type is unavailable now"}}, {"schema": "refused"}),  # DeepSeek
+    (400, {"error": {"message": "Requested sample logprobs of 20, which is greater than max allowed: 5"}}, {"top": 5}),  # vLLM
+    (400, {"error": {"message": "temperature: Only the default (1) value is supported"}}, {"temperature": "refused"}),
+    (400, {"error": {"message": "prompt is empty"}}, None),
+    (400, {"error": {"message": "'max_tokens' is too large: 9999. This model's maximum context length is 4096 tokens", "param": "max_tokens"}}, None),
+])
+def test_refusals_of_real_servers_are_understood(status: int, body: dict[str, Any], changed: dict[str, Any] | None) -> None:
+    failed = answers.failure(status, {}, json.dumps(body))
+    assert isinstance(failed, RequestError)
+    sent = features.body("m", HELLO, ALL, Features())  # type: ignore[arg-type]
+    assert features.refused(Features(), sent, failed) == (None if changed is None else replace(Features(), **changed))
 
 
 def test_bad_set_ups_are_one_clear_line_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

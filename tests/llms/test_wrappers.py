@@ -233,6 +233,14 @@ def test_limits_per_minute_hold(given: dict[str, float]) -> None:
     assert clock.now() < 200
 
 
+def test_a_limit_per_day_stops_the_run() -> None:
+    clock = Virtual()
+    inner = Failing([RateError("429", retry_after=40_000.0)], clock)
+    made = stack(scripted(inner), clock=clock)
+    ends = clock.run(lambda i: made.llm.complete(said(str(i)), ASK), range(5), 1)
+    assert len(inner.times) == 1 and all(isinstance(e, StoppedError) and "no more requests until 20" in str(e) for e in ends[1:]) and clock.now() < 1
+
+
 def test_stopping_wakes_all_who_wait() -> None:
     clock = Clock()
     limited = Limited(scripted(lambda m, a: "ok"), clock, say=lambda text: None)
