@@ -14,7 +14,7 @@ from autolabel.hierarchy import Hierarchy, inflections
 from autolabel.patterns import segment
 from eval.data_card import DATA
 
-SMALL = "small-words"  # the concept of the function words: what lies below it covers no content word
+SMALL = "function-words"  # the concept of the function words: what lies below it covers no content word
 CORPORA = ("corpus", "more")
 _STOP = """
 a an the and or but nor so yet if unless while because although though whereas than as of in to for with on at from by about into like through

@@ -28,7 +28,9 @@ PREFIXES = ("un", "re", "dis", "pre", "over", "inter", "trans", "sub", "non", "m
 LENGTHS = ((1, 1), (2, 2), (3, 3), (10, 99), (13, 99))  # letters, from and to
 ANCHORS, ABOVE = 1_500, (0.4, 0.5)  # words whose neighbourhoods are tried, and how near a word must be
 MIN_SUFFIX, MAX_SUFFIX = 2, 4
-_GRAMMAR = frozenset(["words", "pronouns", "verbs", "prepositions", "conjunctions", "articles", "adverbs", "greetings", "exclamations"])
+_GRAMMAR = frozenset(["words", "pronouns", "verbs", "prepositions", "conjunctions", "articles", "adverbs", "greetings", "exclamations", "quantifiers",
+                      "denials", "abbreviations", "names", "surnames", "numerals"])
+_BARE = ("forms of", "short forms", "letters of")
 _WORDLIKE = regex.compile(r"\p{L}{3,}")
 
 
@@ -108,7 +110,7 @@ def _concepts(lexicon: Lexicon, hierarchy: Hierarchy) -> Iterator[Candidate]:
 
 def _said(label: str) -> str:
     """`animals` -> `words for animals`; `personal pronouns`, which are words themselves, stay."""
-    return label if any(part in _GRAMMAR for part in label.split()) else f"words for {label}"
+    return label if label.startswith(_BARE) or any(part in _GRAMMAR for part in label.split()) else f"words for {label}"
 
 
 def _likenesses(lexicon: Lexicon, embedder: embedded.Embedder) -> Iterator[Candidate]:
