@@ -3,7 +3,7 @@
 The forward pass is nearly all of the time. Explain gives statistics, tables by token type, strata and exemplars; select and test give
 exemplars and a sample drawn where each unit is active. Memory does not depend on the corpus. About once a minute everything
 that was gathered is written beside the catalogue, so that the same call, after a kill, goes on from there and ends with the
-same rows; a finished layer and split is written in one transaction that replaces what an interrupted attempt left.
+same rows; the finished layers of a split are written in transactions that replace what an interrupted attempt left.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from autolabel.catalogue import Catalogue
     from autolabel.protocols import Subject
     from autolabel.sampling.observe import EvidenceSite, ExplainSite, Frame
+    from autolabel.sampling.replay import Replay
     from autolabel.sampling.store import Keeper
     from autolabel.sampling.work import Work
 
 EVERY = 50.0  # seconds between checkpoints: with the batch and the writing, less than 60 s are ever done again
-REPLAY = 1 << 30  # bytes of x of the first excerpts that are kept rather than computed twice
 TABLES = 1 << 30  # bytes of the tables by token type
 Place = tuple[str, str]  # (layer, site name)
 
@@ -111,6 +111,7 @@ class _Flow:
         self.beside = f"{catalogue.path.name}.extract-{digest(subject.name)[:8]}"
         self.path = catalogue.path.with_name(f"{self.beside}.npz")
         self.means: dict[Place, dict[Side, NDArray[np.float64]]] = {}
+        self.replay: Replay | None = None
         self.last = time.monotonic()
 
     def spool(self, site: Site) -> Path:
@@ -120,6 +121,7 @@ class _Flow:
     def forget(self) -> None:
         """Remove everything beside the catalogue."""
         checkpoint.remove(self.path)
+        self.path.with_suffix(".replay").unlink(missing_ok=True)
         for site in self.sites:
             self.spool(site).unlink(missing_ok=True)
 
@@ -127,6 +129,7 @@ class _Flow:
         """All three passes, from where they were left."""
         from autolabel.sampling.observe import Frame
         from autolabel.sampling.shared import RECORDS
+        from autolabel.sampling.store import grouped
         from autolabel.sampling.work import Scratch
 
         counts = {str(split): (int(n), int(tokens)) for split, n, tokens in self.catalogue.read(
@@ -149,13 +152,14 @@ class _Flow:
             if split == "explain":
                 gathered = explain = self._explain(frame, head, state)
                 self._pass(split, gathered, start, state)
-                for place in list(explain):
-                    self.means[place] = self.keeper.explain(explain.pop(place), counts[split][0])
+                self.path.with_suffix(".replay").unlink(missing_ok=True)
+                for group in grouped(self.sites, split):
+                    self.means |= self.keeper.explain((explain.pop((site.layer, site.name)) for site in group), counts[split][0])
             else:
                 gathered = evidence = self._evidence(frame)
                 self._pass(split, gathered, start, state)
-                for place in list(evidence):
-                    self.keeper.evidence(evidence.pop(place), split, counts[split][0])
+                for group in grouped(self.sites, split):
+                    self.keeper.evidence((evidence.pop((site.layer, site.name)) for site in group), split, counts[split][0])
             arrays, gathered = {}, {}
             following = SPLITS.index(split) + 1
             if following < len(SPLITS):
@@ -208,23 +212,20 @@ class _Flow:
         return {(site.layer, site.name): EvidenceSite(site, frame, self.means[site.layer, site.name], self.seed) for site in self.sites}
 
     def _tops(self, first: Excerpts, device: torch.device) -> dict[Place, dict[Side, torch.Tensor]]:
-        """The largest a among the first 256 excerpts, which fixes the strata; x is kept for the pass itself where it fits."""
+        """The largest a among the first 256 excerpts, which fixes the strata; x is kept in a file for the pass itself."""
         from autolabel.sampling.observe import HeadSite
+        from autolabel.sampling.replay import Replay
 
         head = _parts(first)[0]
         gathered = {(site.layer, site.name): HeadSite(site, device) for site in self.sites}
-        keep = head.n_tokens * sum(site.width for site in self.sites) * 4 <= REPLAY
-        self.replay: dict[int, list[tuple[Site, torch.Tensor]]] = {}
-        for number, batch in enumerate(head.batches(self.batch_size)):
+        self.replay = replay = Replay(self.path.with_suffix(".replay"))
+        for batch in head.batches(self.batch_size):
             work = self._work(head, batch)
-            kept: list[tuple[Site, torch.Tensor]] = []
-            def visit(site: Site, x: torch.Tensor, span: slice, work: Work = work, kept: list[tuple[Site, torch.Tensor]] = kept) -> None:
+            def visit(site: Site, x: torch.Tensor, span: slice, work: Work = work) -> None:
                 gathered[site.layer, site.name].visit(x, span, work)
-                if keep:
-                    kept.append((site, x[:, span].clone()))
+                replay.keep(site, x, span)
+            replay.begin()
             self.subject.run(batch.tokens, self.sites, visit)
-            if keep:
-                self.replay[number] = kept
         return {place: one.tops for place, one in gathered.items()}
 
     def _work(self, chunk: Excerpts, batch: Batch, split: Split = "select") -> Work:
@@ -239,7 +240,7 @@ class _Flow:
     def _pass(self, split: Split, gathered: dict[Place, ExplainSite] | dict[Place, EvidenceSite], start: tuple[int, int],
               state: dict[str, np.ndarray]) -> None:
         """Every batch from `start` on, in an order that depends on the corpus and the batch size alone."""
-        replay = getattr(self, "replay", {}) if split == "explain" else {}
+        replay, device = self.replay if split == "explain" else None, getattr(self.subject, "device", None) or _cpu()
         for (layer, name), one in gathered.items():
             if state:
                 prefix = f"{layer}/{name}/"
@@ -253,22 +254,12 @@ class _Flow:
                 work = self._work(chunk, batch, split)
                 def visit(site: Site, x: torch.Tensor, span: slice, work: Work = work) -> None:
                     gathered[site.layer, site.name].visit(x, span, work)
-                if c == 0 and b in replay:
-                    self._again(replay.pop(b), visit)
-                else:
+                if not (replay and c == 0 and replay.show(b, visit, device)):
                     self.subject.run(batch.tokens, self.sites, visit)
                 if time.monotonic() - self.last >= self.every:
                     self._save(split, c, b + 1, {f"{layer}/{name}/{key}": value for (layer, name), one in gathered.items()
                                                  for key, value in one.state().items()})
                 self.progress(self.done, self.total)
-
-    def _again(self, kept: list[tuple[Site, torch.Tensor]], visit: Callable[[Site, torch.Tensor, slice], None]) -> None:
-        """Show tensors that were kept."""
-        import torch
-
-        with torch.inference_mode():
-            for site, x in kept:
-                visit(site, x, slice(0, x.shape[1]))
 
     def _chunks(self, split: Split) -> Iterator[Excerpts]:
         """Excerpts in hash order, the first 256 by themselves."""

@@ -1,10 +1,11 @@
 """The K best windows of each of N cells (a cell: a unit, or a stratum of a unit), with a row of T numbers each.
 
 Best: the largest value, ties to the smaller excerpt id; so the result is a function of the set of windows alone, whatever their order, the
-batch size, or when lists were merged. A window is looked at again only where its value reaches the cell's K-th best so far,
-which after n windows is K/n of the time; what passes waits in a pool, and pools are merged a number of times that grows with
-the logarithm of the corpus. On an accelerator a threshold test would wait for the device at every batch, and sorting is
-nearly free: there each batch is merged densely instead (`_dense`), with the same result.
+batch size, or when lists were sorted. A window is looked at again only where its value reaches the cell's K-th best so far,
+which after n windows is K/n of the time; what passes is written once, into a spare place of its cell, and the lists are sorted when a cell has no
+place left: a number of times that grows with the logarithm of the corpus, and no row is ever moved. On an accelerator a
+threshold test would wait for the device at every batch, and sorting is nearly free: there each batch is merged densely
+instead (`_dense`), with the same result.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 FLOOR = float(np.finfo(np.float32).tiny)  # an empty place has value 0; what is below this never enters
+STALE = 8  # lists are sorted when so many candidates wait, on average: what a stale bar lets pass is gathered in vain
 NOBODY = np.iinfo(np.int64).max
 Rows = Callable[[Tensor, Tensor], Tensor]  # (window [C], cell [C]) -> [C, T]
 
@@ -26,16 +28,16 @@ Rows = Callable[[Tensor, Tensor], Tensor]  # (window [C], cell [C]) -> [C, T]
 class Best:
     """Values are > 0. `width` 0: no rows are kept; rows shorter than `width` are filled up with nan."""
 
-    def __init__(self, cells: int, k: int, width: int, device: torch.device, pool: int | None = None) -> None:
+    def __init__(self, cells: int, k: int, width: int, device: torch.device, spare: int | None = None) -> None:
+        """spare: places of each cell for windows that wait to be sorted in."""
         self.cells, self.k, self.width, self.device = cells, k, width, device
-        self.value = torch.zeros(cells, k, device=device)  # largest first; 0 where empty
-        self.id = torch.full((cells, k), NOBODY, dtype=torch.int64, device=device)
-        self.rows = torch.zeros(cells, k, width, device=device)
+        self.places = k + (spare or k) if self.lazy else k
+        self.value = torch.zeros(cells, self.places, device=device)  # 0 where empty
+        self.id = torch.full((cells, self.places), NOBODY, dtype=torch.int64, device=device)
+        self.rows = torch.zeros(cells, self.places, width, device=device)
         self.bar = torch.full((cells,), FLOOR, device=device)  # what a value must reach
-        self._slot = np.tile(np.arange(k), (cells, 1))  # which row of `rows` holds each (CPU only)
-        self._limit = pool or max(4096, cells * k // 2)
-        self._pool: list[tuple[Ints, Floats, Ints, Floats]] = []
-        self._waiting = 0
+        self._order = np.tile(np.arange(self.places), (cells, 1))  # places of each cell, the best first, from the K-th on free (CPU only)
+        self._waiting = np.zeros(cells, np.int64)  # how many of the free ones are taken
 
     @property
     def lazy(self) -> bool:
@@ -53,40 +55,59 @@ class Best:
 
     def offer(self, b: Tensor, cell: Tensor, value: Tensor, ids: Tensor, rows: Rows) -> None:
         """Candidates: window b[i] with value[i] for cell[i] (CPU)."""
-        got = rows(b, cell).numpy() if self.width else np.zeros((len(b), 0), np.float32)
-        if got.shape[1] < self.width:
-            got = np.pad(got, ((0, 0), (0, self.width - got.shape[1])), constant_values=np.nan)
-        self._pool.append((cell.numpy(), value.numpy(), ids[b].numpy(), got))
-        self._waiting += len(b)
-        if self._waiting >= self._limit:
-            self.merge()
+        while len(b):
+            c = cell.numpy()
+            order = np.argsort(c, kind="stable")
+            counts = np.bincount(c, minlength=self.cells)
+            place = np.empty(len(c), np.int64)  # number of the candidate among those that its cell waits for
+            place[order] = np.arange(len(c)) - np.repeat(np.cumsum(counts) - counts, counts)
+            place += self._waiting[c]
+            self._waiting = np.minimum(self._waiting + counts, self.places - self.k)
+            fits = place < self.places - self.k
+            if fits.all():
+                self._put(b, cell, value, place, ids, rows)
+                if self._waiting.sum() > STALE * self.cells:
+                    self._sort()
+                return
+            keep = torch.from_numpy(fits)
+            self._put(b[keep], cell[keep], value[keep], place[fits], ids, rows)
+            self._sort()
+            rest = ~keep & (value >= self.bar[cell])
+            b, cell, value = b[rest], cell[rest], value[rest]
 
-    def merge(self) -> None:
-        """Empty the pool into the lists."""
-        if not self._pool:
+    def _put(self, b: Tensor, cell: Tensor, value: Tensor, place: Ints, ids: Tensor, rows: Rows) -> None:
+        """Write candidates to the free places [n] of their cells, by number."""
+        c = cell.numpy()
+        at = c * self.places + self._order[c, self.k + place]
+        self.value.numpy().reshape(-1)[at] = value.numpy()
+        self.id.numpy().reshape(-1)[at] = ids[b].numpy()
+        if self.width:
+            got, kept = rows(b, cell).numpy(), self.rows.numpy().reshape(-1, self.width)
+            if got.shape[1] == self.width:
+                kept[at] = got
+            else:
+                kept[at] = np.pad(got, ((0, 0), (0, self.width - got.shape[1])), constant_values=np.nan)
+
+    def _sort(self) -> None:
+        """Order the cells that have candidates, and free all places but the K best."""
+        touched = np.flatnonzero(self._waiting)
+        if not len(touched):
             return
-        cell, value, ids, rows = (np.concatenate(part) for part in zip(*self._pool, strict=True))
-        self._pool, self._waiting, k = [], 0, self.k
-        touched, place = np.unique(cell, return_inverse=True)
-        m = len(touched)
-        old_value, old_id, old_slot = self.value.numpy()[touched], self.id.numpy()[touched], self._slot[touched]
-        all_cell = np.concatenate([np.repeat(np.arange(m), k), place])
-        all_value = np.concatenate([old_value.ravel(), value])
-        all_id = np.concatenate([old_id.ravel(), ids])
-        order = _order(all_cell, all_value, all_id)
-        counts = np.bincount(all_cell, minlength=m)
-        rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-        chosen = order[rank < k].reshape(m, k)
-        new = chosen >= m * k
-        kept = np.zeros(m * k, np.bool_)
-        kept[chosen[~new]] = True
-        slot = np.empty((m, k), np.int64)
-        slot[~new] = old_slot.ravel()[chosen[~new]]
-        slot[new] = old_slot[~kept.reshape(m, k)]  # in each cell as many places fall free as are needed, and both run by cell
-        self.rows.numpy()[np.repeat(touched, new.sum(1)), slot[new]] = rows[chosen[new] - m * k]
-        self._slot[touched] = slot
-        self.value.numpy()[touched], self.id.numpy()[touched] = all_value[chosen], all_id[chosen]
-        self.bar.numpy()[touched] = np.maximum(all_value[chosen[:, -1]], FLOOR)
+        k, value, ids = self.k, self.value.numpy(), self.id.numpy()
+        # Floats >= 0 compare as their bits do, so value and place are one integer.
+        down = 0x7FFFFFFF - value[touched].view(np.int32).astype(np.int64)
+        key = np.sort((down << 32) | np.arange(self.places), axis=1)
+        run = key >> 32
+        order = key & 0xFFFFFFFF
+        tied = np.flatnonzero(((run[:, 1:] == run[:, :-1]) & (run[:, 1:] < 0x7FFFFFFF)).any(1))
+        if len(tied):
+            order[tied] = np.lexsort((ids[touched[tied]], down[tied]), axis=1)
+        self._order[touched] = order
+        cell = touched[:, None]
+        value[cell, order[:, k:]] = 0
+        ids[cell, order[:, k:]] = NOBODY
+        self.bar.numpy()[touched] = np.maximum(value[touched, order[:, k - 1]], FLOOR)
+        self._waiting[touched] = 0
 
     def _dense(self, value: Tensor, ids: Tensor, rows: Rows) -> None:
         batch, k = len(value), self.k
@@ -105,13 +126,19 @@ class Best:
         self.value, self.id = every.gather(1, chosen), all_id.gather(1, chosen)
         self.bar = self.value[:, -1].clamp(min=FLOOR)
 
+    def largest(self) -> Floats:
+        """[cells] the largest value, 0 where there is none."""
+        best: Floats = self.value.amax(1).cpu().numpy()
+        return best
+
     def result(self) -> tuple[Floats, Ints, Floats]:
         """value [cells, K] (0 where there is none), id [cells, K], rows [cells, K, T]; best first."""
+        value, ids, rows = (part.cpu().numpy() for part in (self.value, self.id, self.rows))
         if not self.lazy:
-            return self.value.cpu().numpy(), self.id.cpu().numpy(), self.rows.cpu().numpy()
-        self.merge()
-        rows = np.take_along_axis(self.rows.numpy(), self._slot[:, :, None], 1) if self.width else self.rows.numpy()
-        return self.value.numpy(), self.id.numpy(), rows
+            return value, ids, rows
+        self._sort()
+        order, cell = self._order[:, :self.k], np.arange(self.cells)[:, None]
+        return value[cell, order], ids[cell, order], rows[cell, order]
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that was kept, in order."""
@@ -120,22 +147,9 @@ class Best:
 
     def load(self, state: dict[str, np.ndarray]) -> None:
         """Go on from `state`."""
-        self._pool, self._waiting = [], 0
-        self.value.copy_(torch.from_numpy(state["value"]))
-        self.id.copy_(torch.from_numpy(state["id"]))
-        self.rows.copy_(torch.from_numpy(state["rows"]))
-        self._slot = np.tile(np.arange(self.k), (self.cells, 1))
-        self.bar = self.value[:, -1].clamp(min=FLOOR)
-
-
-def _order(cell: Ints, value: Floats, ids: Ints) -> Ints:
-    """Order by cell, then the largest value, then the smallest id.
-
-    Floats >= 0 compare as their bits do, so cell and value are one integer.
-    """
-    key = (cell << 32) | (0x7FFFFFFF - np.ascontiguousarray(value).view(np.int32).astype(np.int64))
-    order = np.argsort(key)
-    run = key[order]
-    if (run[1:] == run[:-1]).any():  # ties, or empty places
-        order = np.lexsort((ids, key))
-    return np.asarray(order, np.int64)
+        k = self.k
+        for kept, name, empty in ((self.value, "value", 0), (self.id, "id", NOBODY), (self.rows, "rows", 0)):
+            kept[:, :k].copy_(torch.from_numpy(state[name]))
+            kept[:, k:] = empty
+        self._order, self._waiting = np.tile(np.arange(self.places), (self.cells, 1)), np.zeros(self.cells, np.int64)
+        self.bar = self.value[:, k - 1].clamp(min=FLOOR)

@@ -242,6 +242,19 @@ def test_changed_views_are_written_anew(empty: Catalogue) -> None:
     assert again.read("SELECT value FROM meta WHERE key = 'views'") == [(migrations.views_digest(),)]
 
 
+def test_an_older_file_is_brought_forward_with_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as m:
+        m.setattr(migrations, "STEPS", migrations.STEPS[:1])
+        m.setattr(migrations, "SCHEMA", 1)
+        migrations.expected.cache_clear()
+        with Catalogue.open(tmp_path / "x.duckdb", create=True).writer() as w:
+            w.insert("type_means", {"model": "m", "layer": "0", "side": "+", "type": [1, 2], "n": [3, 4], "mean": [b"ab", b"cd"]})
+    migrations.expected.cache_clear()
+    again = Catalogue.open(tmp_path / "x.duckdb")
+    assert again.read("SELECT type, n, mean FROM type_means ORDER BY type") == [(1, 3, b"ab"), (2, 4, b"cd")]
+    assert again.read("SELECT value FROM meta WHERE key = 'schema'") == [(str(migrations.SCHEMA),)]
+
+
 def test_a_file_held_by_another_program_is_an_error_that_names_it(empty: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import sys, subprocess, duckdb; c = duckdb.connect(sys.argv[1]); c.execute('BEGIN'); c.execute(\"INSERT INTO runs (id) VALUES ('1')\")\n" \
            "from autolabel.catalogue import Catalogue\n" \

@@ -1,4 +1,4 @@
-"""The K best windows do not depend on order, batches, pool size or device strategy."""
+"""The K best windows do not depend on order, batches, spare places or device strategy."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_both_strategies_equal_sorting(seed, n, size, dense):
     rng = np.random.default_rng(seed)
     x = rng.integers(-3, 4, (n, 3, 4)).astype(np.float32)  # few values: ties everywhere
     ids = rng.permutation(n).astype(np.int64) * 7 + 1
-    value, got, rows = feed((Dense if dense else Best)(4, 3, 5, CPU, pool=int(rng.integers(1, 30))), x, ids, rng.permutation(n), size)
+    value, got, rows = feed((Dense if dense else Best)(4, 3, 5, CPU, spare=int(rng.integers(1, 30))), x, ids, rng.permutation(n), size)
     for cell in range(4):
         peak = x[:, :, cell].max(1)
         expected = [i for i in np.lexsort((ids, -peak)) if peak[i] > 0][:3]
