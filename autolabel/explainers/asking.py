@@ -21,7 +21,7 @@ from autolabel.explainers.showing import View, chosen, example_view, silent, vie
 from autolabel.prompts import Prompt, Template
 from autolabel.protocols import LLM, Message
 from autolabel.registry import part, settings_of
-from autolabel.types import Ask, Completion, Exemplars, Explanation, Maker, digest
+from autolabel.types import Ask, Completion, Exemplars, Explanation, Maker, Role, digest
 
 FEW_SHOT = "neurons.jsonl"
 _TOO_LONG = re.compile(r"context[ _](?:length|window|size)|maximum context|too long|too many tokens|show fewer", re.IGNORECASE)  # in the words of servers
@@ -98,10 +98,10 @@ def explain(asking: Asking, style: Style, units: Iterable[Exemplars]) -> Iterato
             raise failed[0]
 
 
-def ask_of(asking: Asking, style: Style, prompt: Prompt, sample: int = 0) -> Ask:
+def ask_of(asking: Asking, style: Style, prompt: Prompt, sample: int = 0, role: Role = "explain") -> Ask:
     """What is asked beside the messages."""
     temperature = asking.temperature if asking.temperature is not None else 1.0 if asking.candidates > 1 else 0.0
-    return Ask("explain", asking.max_tokens, temperature, sample=sample, schema=style.schema, excerpts=prompt.excerpts)
+    return Ask(role, asking.max_tokens, temperature, sample=sample, schema=style.schema, excerpts=prompt.excerpts)
 
 
 def maker_of(asking: Asking, name: str, prompt: Prompt, flags: Sequence[str] = (), llm: str | None = None) -> Maker:
@@ -125,17 +125,18 @@ def _fitting(asking: Asking, style: Style, exemplars: Exemplars, prompt: Prompt,
     """One candidate, and the prompt it was given to: excerpts are dropped while the model says that the prompt is too long for it."""
     while True:
         try:
-            return prompt, _candidate(asking, style, exemplars, prompt, sample)
+            return prompt, candidate(asking, style, exemplars, prompt, sample)
         except RequestError as error:
             if not _TOO_LONG.search(str(error)) or len(prompt.excerpts) <= 1:
                 raise
             prompt = prompt_for(asking, style, exemplars, tokens_of(prompt.messages) * 3 // 4)
 
 
-def _candidate(asking: Asking, style: Style, exemplars: Exemplars, prompt: Prompt, sample: int) -> Explanation:
+def candidate(asking: Asking, style: Style, exemplars: Exemplars, prompt: Prompt, sample: int = 0, role: Role = "explain") -> Explanation:
+    """One answer to one prompt; a reply that cannot be used goes back once where the style says so. Raises LLMError and whatever ends a run."""
     if asking.llm is None:
         raise SettingsError(f"the explainer {style.template} asks an LLM: name one with --llm, as in --llm openai/MODEL")
-    ask = ask_of(asking, style, prompt, sample)
+    ask = ask_of(asking, style, prompt, sample, role)
     completion: Completion = asking.llm.complete(prompt.messages, ask)
     try:
         answer = style.read(completion.text)

@@ -25,6 +25,7 @@ STYLE = Style("contrastive", {"excerpts": views.graded, "negatives": views.hard}
 class Contrastive(Asking):
     """One sentence per unit and candidate."""
 
+    style: ClassVar[Style] = STYLE
     needs: ClassVar[frozenset[str]] = frozenset({"records", *NEGATIVES})
 
     def prompt(self, exemplars: Exemplars) -> Prompt:

@@ -23,6 +23,7 @@ STYLE = Style("highlight", {"excerpts": views.highlighted}, label_answer, read_l
 class Highlight(Asking):
     """One sentence per unit and candidate."""
 
+    style: ClassVar[Style] = STYLE
     needs: ClassVar[frozenset[str]] = frozenset({"records"})
 
     def prompt(self, exemplars: Exemplars) -> Prompt:

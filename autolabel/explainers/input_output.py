@@ -25,6 +25,7 @@ STYLE = Style("input_output", {"excerpts": views.graded, "promoted": views.promo
 class InputOutput(Asking):
     """One sentence per unit and candidate."""
 
+    style: ClassVar[Style] = STYLE
     needs: ClassVar[frozenset[str]] = frozenset({"records", "logits"})
 
     def prompt(self, exemplars: Exemplars) -> Prompt:

@@ -23,26 +23,8 @@ from autolabel.protocols import ExplainSplit
 from autolabel.types import Exemplars, Explanation
 
 KEYS = ("label", "pattern", "why")
+_OPTIONAL = ("on", "before", "after", "near", "unless")
 _ABSENT: tuple[Any, ...] = (None, [], "")  # in these forms a schema makes some models say that a key is left out
-
-
-@dataclass(frozen=True)
-class Structured(Asking):
-    """A sentence and a pattern."""
-
-    needs: ClassVar[frozenset[str]] = frozenset({"records"})
-
-    def prompt(self, exemplars: Exemplars) -> Prompt:
-        """What is sent for one unit."""
-        return asking.prompt_for(self, STYLE, exemplars)
-
-    def read(self, exemplars: Exemplars, reply: str, llm: str) -> Explanation:
-        """A reply that came by another way than a call of ours, as if it had been one. Raises ReplyError."""
-        return asking.explanation(self, STYLE, exemplars, self.prompt(exemplars), STYLE.read(reply), llm)
-
-    def explain(self, units: Iterable[Exemplars], explain_split: ExplainSplit) -> Iterator[Explanation]:
-        """One call per unit and candidate, two where the first reply cannot be used."""
-        return asking.explain(self, STYLE, units)
 
 
 def read_reply(reply: str) -> Answer:
@@ -100,6 +82,25 @@ def _schema() -> Mapping[str, Any]:
     return answer | {"$defs": {"atom": {"anyOf": atoms}}}
 
 
-_OPTIONAL = ("on", "before", "after", "near", "unless")
 STYLE = Style("structured", {"excerpts": views.graded, "top_tokens": views.top_tokens}, _answer, read_reply,
               retries=True, schema=_schema())
+
+
+@dataclass(frozen=True)
+class Structured(Asking):
+    """A sentence and a pattern."""
+
+    style: ClassVar[Style] = STYLE
+    needs: ClassVar[frozenset[str]] = frozenset({"records"})
+
+    def prompt(self, exemplars: Exemplars) -> Prompt:
+        """What is sent for one unit."""
+        return asking.prompt_for(self, STYLE, exemplars)
+
+    def read(self, exemplars: Exemplars, reply: str, llm: str) -> Explanation:
+        """A reply that came by another way than a call of ours, as if it had been one. Raises ReplyError."""
+        return asking.explanation(self, STYLE, exemplars, self.prompt(exemplars), STYLE.read(reply), llm)
+
+    def explain(self, units: Iterable[Exemplars], explain_split: ExplainSplit) -> Iterator[Explanation]:
+        """One call per unit and candidate, two where the first reply cannot be used."""
+        return asking.explain(self, STYLE, units)

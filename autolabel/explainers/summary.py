@@ -23,6 +23,7 @@ STYLE = Style("summary", {"excerpts": views.summarised, "top_tokens": views.top_
 class Summary(Asking):
     """One sentence per unit and candidate."""
 
+    style: ClassVar[Style] = STYLE
     needs: ClassVar[frozenset[str]] = frozenset({"records"})
 
     def prompt(self, exemplars: Exemplars) -> Prompt:

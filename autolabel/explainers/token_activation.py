@@ -24,6 +24,7 @@ STYLE = Style("token_activation", {"excerpts": views.token_blocks, "active": vie
 class TokenActivation(Asking):
     """One sentence per unit and candidate."""
 
+    style: ClassVar[Style] = STYLE
     needs: ClassVar[frozenset[str]] = frozenset({"records"})
 
     top: int = 5  # records of the top band
