@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from autolabel.errors import ExtraError, SetupError
 from autolabel.hierarchy import Hierarchy, bases, inflections, matches_of
-from eval.hierarchy_card import card
+from eval.hierarchy_card import SMALL, STOP, card
 
 TEXT = "# concepts\nthing\t\tthings\t\n\nanimal.n\tthing\tanimals\tanimal\nbird\tanimal.n\tbirds\tbird|Polar Tern|crow\ncity\tthing\tcities\tcity|crow\n"
 
@@ -192,3 +192,13 @@ def test_the_everyday_concepts_hold_what_they_promise() -> None:
 def test_everyday_words_lie_where_they_are_looked_for(term: str, above: str) -> None:
     h = Hierarchy.default()
     assert above in {h.label(a) for name in h.concepts_of(term) for a in (name, *h.ancestors(name))}
+
+
+def test_function_words_are_no_animals_and_no_cans() -> None:
+    """`does` is no plural of `doe`: outside its own kind a function word stands only where it is listed as it is."""
+    h = Hierarchy.default()
+    small = {c.name for c in h.below(SMALL)}
+    words = sorted(STOP - {"ones"})
+    by_form = {words[match[0]] for name, matches in h.find(words).items() if name not in small for match in matches
+               if len(match) == 1 and words[match[0]] not in {t.casefold() for t in h.concepts[name].terms}}
+    assert by_form <= {"does", "doing"} and "deer-and-antelopes" not in h.concepts_of("does") and "cans" not in h.concepts_of("can")
