@@ -36,6 +36,7 @@ from autolabel.scorers.baseline import objective
 from autolabel.scorers.correlation import default_run, unscored_reason
 from autolabel.scorers.entries import Run
 from autolabel.scorers.labels import Layer, layers_of, read_patterns
+from autolabel.scorers.plans import same_family, unreadable
 from autolabel.scorers.reading import Reading
 from autolabel.scorers.sampled_null import foreign_ranks
 from autolabel.scorers.top_and_random import top_and_random
@@ -137,11 +138,7 @@ class _Scoring:
         return [out[i] for i in range(len(explanations))]
 
     def _unreadable(self, e: Explanation) -> str | None:
-        if e.abstained is not None:
-            return f"abstained: {e.abstained}"
-        if self.patterned:
-            return read_patterns([e])[1][0]
-        return None if e.text.strip() else "the label has no sentence"
+        return read_patterns([e])[1][0] if self.patterned else unreadable(e)
 
     def simulate(self, e: Explanation, excerpts: Sequence[Excerpt]) -> list[Simulation]:
         """Each excerpt of a label once."""
@@ -218,6 +215,9 @@ class _Together:
         extra: dict[str, float | int | str | bool | None] = {
             **figures, "missing_tokens": missing, "failed": len(mine.failures), "failure": mine.failures[0] if mine.failures else None,
             "looks": looks, "adaptive": budget.adaptive, "imprecise": imprecise, "chance": 0.0}
+        llm = getattr(self.scoring.simulator, "llm", None)
+        if llm is not None:
+            extra |= {"judge": llm.name, "same_family": same_family(e.maker.llm, llm.name)}
         return Score(e.id, SCORER, self.scoring.name, split, float(rho.rho[p]), _figure(rho.low[p]), _figure(rho.high[p]),
                      read - len(mine.failures), None, extra)
 

@@ -8,7 +8,8 @@ same for all labels and are fitted on *select* across units (`fit`), never for o
 
 How weak it is: a sentence embedding says what a text is about. It does not read "only", "not", "before" or "the second", it
 takes a label for its own negation, and it finds a word like those of the label wherever it stands. It ranks labels that name
-topics or words; of a label about grammar, position or context it says nothing. Paulo et al. 2024 (arXiv 2410.13928) use
+topics or words; of a label about grammar, position or context it says nothing. Measured on 80 units of MiniLM's layer 4 with
+the sentences of `induce`: mean rho .22, where the patterns of the same labels, run, have .33. Paulo et al. 2024 (arXiv 2410.13928) use
 embeddings to compare whole excerpts with a label for the same reason: cost.
 """
 
@@ -39,11 +40,11 @@ _QUOTED = regex.compile(r"""["\u201c\u2018\u00ab](.{1,40}?)["\u201d\u2019\u00bb]
 class EmbeddingSimulator:
     """Strength in [0, 1] per token; settings are the weights above."""
 
-    word: float = 0.6
-    window: float = 0.3
-    excerpt: float = 0.2
-    quoted: float = 0.6
-    bias: float = -0.3
+    word: float = 1.8  # these are what `fit` gave for 80 units of MiniLM
+    window: float = 0.35
+    excerpt: float = 0.1
+    quoted: float = 1.05
+    bias: float = -0.5
     embedder: Embedder | None = part()
 
     def simulate(self, label: str, excerpts: Sequence[Excerpt]) -> list[Simulation]:
