@@ -54,7 +54,9 @@ def examine_llm(spec: str, base_url: str | None = None, key_file: str | None = N
     llm = open_llm(spec, base_url, key_file=key_file, timeout=60.0, memory=memory)
     found = [Finding("llm", "ok", f"{llm.name} at {address_of(llm)}" if isinstance(llm, OpenAI) else llm.name)]
     if isinstance(llm, OpenAI):
-        found.append(Finding("key", "ok" if llm.key else "note", f"from {llm.key.origin}" if llm.key else "none; this server may want none"))
+        bare = llm.key is not None and llm.address.startswith("http://") and not llm.is_near
+        found.append(Finding("key", "ok" if llm.key and not bare else "note", (f"from {llm.key.origin}" + ("; it travels unencrypted" if bare else ""))
+                             if llm.key else "none; this server may want none", "use an address with https://" if bare else ""))
         names = llm.models()
         found.append(Finding("models", "ok" if names else "note", f"{len(names)} listed" if names is not None else "not listed; that is optional"))
     seen = probe(llm)

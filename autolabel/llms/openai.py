@@ -51,6 +51,12 @@ class OpenAI:
         return self._features
 
     @property
+    def is_near(self) -> bool:
+        """The server is on this machine."""
+        host = urlsplit(self.address).hostname or ""
+        return host in ("localhost", "::1") or host.startswith("127.")
+
+    @property
     def capabilities(self) -> frozenset[str]:
         """Of logprobs, json (hoped for until a reply says otherwise), batch (OpenAI's own server; others are asked)."""
         return self._features.capabilities | ({"batch"} if self.address == HOME else frozenset())
