@@ -240,6 +240,7 @@ def killed(folder: Path, n: int, kills: Sequence[tuple[str, int] | float]) -> No
         assert dump(Catalogue.open(uninterrupted / "x.duckdb")) == dump(catalogue)
 
 
+@pytest.mark.slow
 def test_kills_lose_nothing_and_pay_nothing_twice(tmp_path: Path) -> None:
     killed(tmp_path, 120, [("worked", 1), .15, ("committed", 2)])
 
