@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from autolabel.errors import ExtraError, SetupError
 from autolabel.hierarchy import Hierarchy, bases, inflections, matches_of
-from eval.hierarchy_card import SMALL, STOP, card
+from eval.hierarchy_card import SMALL, STOP, Card, card
+from tests.conftest import ROOT
 
 TEXT = "# concepts\nthing\t\tthings\t\n\nanimal.n\tthing\tanimals\tanimal\nbird\tanimal.n\tbirds\tbird|Polar Tern|crow\ncity\tthing\tcities\tcity|crow\n"
 
@@ -173,8 +174,13 @@ def test_without_rdflib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.M
         Hierarchy.load(tmp_path / "t.ttl")
 
 
-def test_the_everyday_concepts_hold_what_they_promise() -> None:
-    h, c = Hierarchy.default(), card()
+@pytest.fixture(scope="module")
+def c() -> Card:
+    return card()
+
+
+def test_the_everyday_concepts_hold_what_they_promise(c: Card) -> None:
+    h = Hierarchy.default()
     assert c.concepts >= 2000 and c.levels >= 6 and c.own >= 8000
     assert c.covered >= 0.6 * c.tokens
     assert set(h.terms(h.root)) == {t for concept in h.concepts.values() for t in concept.terms}
@@ -202,3 +208,7 @@ def test_function_words_are_no_animals_and_no_cans() -> None:
     by_form = {words[match[0]] for name, matches in h.find(words).items() if name not in small for match in matches
                if len(match) == 1 and words[match[0]] not in {t.casefold() for t in h.concepts[name].terms}}
     assert by_form <= {"does", "doing"} and "deer-and-antelopes" not in h.concepts_of("does") and "cans" not in h.concepts_of("can")
+
+
+def test_the_readme_has_the_figures(c: Card) -> None:
+    assert f"{c.concepts:,} everyday and clinical ones with\n{c.terms:,} terms in {c.levels} levels" in (ROOT / "README.md").read_text("utf-8")
