@@ -151,8 +151,8 @@ def _layer(site: Site, side: Side, stats: LayerStats, x: NDArray[np.float16], le
     n, mean = lexicon.cell_count.astype(np.float32), a.mean(0, dtype=np.float64)
     square = np.einsum("tu,tu->u", a, a) / max(len(a), 1)
     # few tokens are strong: their places are counted, not a second dense array summed
-    token, unit = np.nonzero(a > stats.tau99.astype(np.float32))
-    count = sp.coo_matrix((np.ones(len(token), np.float32), (lexicon.cell[token], unit)), shape=sums.shape)
-    strong: NDArray[np.float32] = count.toarray()
+    at = np.flatnonzero(a > stats.tau99.astype(np.float32))
+    width, strong = a.shape[1], np.zeros(sums.shape, np.float32)
+    np.add.at(strong.reshape(-1), lexicon.cell[at // width] * width + at % width, np.float32(1))
     std = np.sqrt(np.maximum(square - mean ** 2, 0))
     return Layer(site, side, stats, a, n, sums, strong, mean.astype(np.float32), std.astype(np.float32), strong.sum(0))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from autolabel.explainers import atoms, gather
 from autolabel.explainers.excess import PRIOR, Words, listed, top, words
 from autolabel.explainers.gather import Key, Layer
+from autolabel.explainers.lexicon import Lexicon
 from autolabel.explainers.objective import LEVELS, Sums, empty, objective
 from autolabel.protocols import ExplainSplit
 from autolabel.types import Exemplars, Explanation, Maker
@@ -40,7 +41,10 @@ def ranked_words(explain_split: ExplainSplit, keys: Sequence[Key] | None = None,
     ids, found = listed(lexicon), {}
     for layer in gather.layers(explain_split, keys, lexicon):
         response = words(layer, lexicon, ids)
-        found[layer.key] = _padded(np.where(_stands_out(response), response.ids[_ranking(response)], -1), k)
+        ranking = _ranking(response)
+        found[layer.key] = _padded(np.where(_stands_out(response, ranking), response.ids[ranking], -1), k)
+        # the explainer `tokens` asks for this next: its answer is small, and a layer's sums are not
+        explain_split.memo["tokens", layer.key, lexicon.n_tokens] = _listed(layer, response, ranking, MAX_LIST, COST)
     return RankedWords(lexicon.words, found)
 
 
@@ -55,20 +59,39 @@ class Tokens:
         """All units of a layer at once; layers in order."""
         asked = gather.by_layer(units)
         lexicon = gather.lexicon_of(explain_split, list(asked))
-        ids = listed(lexicon)
         maker = Maker("tokens", {"words": self.words, "cost": self.cost})
-        for layer in gather.layers(explain_split, list(asked), lexicon):
-            response = words(layer, lexicon, ids)
-            ranking = _ranking(response)[:self.words]
-            length = best_length(layer, response, ranking, self.cost)
-            for exemplars in asked[layer.key]:
+        for key, lists in self._lists(explain_split, list(asked), lexicon):
+            for exemplars in asked[key]:
                 u = exemplars.unit.index
-                chosen = [lexicon.words[response.ids[w]] for w in ranking[:length[u], u]]
+                chosen = [lexicon.words[w] for w in lists.words[:lists.length[u], u]]
                 if not chosen:
-                    yield Explanation(exemplars.unit, "", None, maker, SILENT if layer.std[u] == 0 else CHANCE)
+                    yield Explanation(exemplars.unit, "", None, maker, SILENT if lists.silent[u] else CHANCE)
                     continue
                 text = f"the word{'s' if len(chosen) > 1 else ''} {atoms.comma(chosen)}"
                 yield Explanation(exemplars.unit, text, atoms.pattern([atoms.on(atoms.word(chosen))]), maker)
+
+    def _lists(self, split: ExplainSplit, keys: list[Key], lexicon: Lexicon) -> Iterator[tuple[Key, Lists]]:
+        if (self.words, self.cost) == (MAX_LIST, COST) and all(("tokens", key, lexicon.n_tokens) in split.memo for key in keys):
+            yield from ((key, split.memo["tokens", key, lexicon.n_tokens]) for key in keys)
+            return
+        ids = listed(lexicon)
+        for layer in gather.layers(split, keys, lexicon):
+            response = words(layer, lexicon, ids)
+            yield layer.key, _listed(layer, response, _ranking(response), self.words, self.cost)
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The lists of one layer."""
+
+    words: NDArray[np.int64]  # [K, U] words of the lexicon, best first
+    length: NDArray[np.int64]  # [U] how many of them are listed
+    silent: NDArray[np.bool_]  # [U] the unit never fires
+
+
+def _listed(layer: Layer, response: Words, ranking: NDArray[np.int64], most: int, cost: float) -> Lists:
+    ranking = ranking[:most]
+    return Lists(response.ids[ranking], best_length(layer, response, ranking, cost), layer.std == 0)
 
 
 def best_length(layer: Layer, response: Words, ranking: NDArray[np.int64], cost: float) -> NDArray[np.int64]:
@@ -77,7 +100,7 @@ def best_length(layer: Layer, response: Words, ranking: NDArray[np.int64], cost:
     sums: Sums = empty(int(layer.n.sum()), layer.mean, layer.std, layer.n_strong)
     level = np.full(len(units), len(LEVELS) - 1, np.uint8)
     best, length = np.zeros(len(units)), np.zeros(len(units), np.int64)
-    out = _stands_out(response)
+    out = _stands_out(response, ranking)
     for k, row in enumerate(ranking):
         keep = units[out[k]] if len(out) > k else units[:0]
         w = row[keep]
@@ -97,9 +120,9 @@ def _ranking(response: Words) -> NDArray[np.int64]:
     return top(response.z, MAX_LIST)
 
 
-def _stands_out(response: Words) -> NDArray[np.bool_]:
-    """[20, U] whether the word at each place of the ranking, and all before it, are above chance."""
-    z = np.take_along_axis(response.z, _ranking(response), 0)
+def _stands_out(response: Words, ranking: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """[K, U] whether the word at each place of the ranking, and all before it, are above chance."""
+    z = np.take_along_axis(response.z, ranking, 0)
     return np.asarray(np.logical_and.accumulate(z > BAR, axis=0))
 
 

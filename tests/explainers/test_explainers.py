@@ -157,4 +157,8 @@ def test_explainers_given_one_split_share_one_pass() -> None:
     assert len(batches) == once
     list(Tokens().explain(units(), split(documents=60)))  # another split is another pass
     assert list(Tokens().explain(units(), explain)) == first and len(batches) == once
-    assert set(explain.memo) == {"half", ("lexicon", gather._n_tokens(explain, list(explain.stats)))}
+    n = gather._n_tokens(explain, list(explain.stats))
+    lists = {key for key in explain.memo if key[0] == "tokens"}  # small: what `tokens` says of each layer
+    assert set(explain.memo) - lists == {"half", ("lexicon", n)} and {key[1] for key in lists} == set(explain.stats)
+    fewer = list(Tokens(words=3).explain(units(), explain))  # other settings are another answer
+    assert fewer == list(Tokens(words=3).explain(units(), split(documents=60))) and fewer != first

@@ -59,7 +59,7 @@ def _z(layer: Layer, split: Halves, side: int) -> NDArray[np.float32]:
         return np.full((rows.shape[0], layer.sums.shape[1]), -np.inf, np.float32)
     mean = layer.sums[cells] / layer.n[cells, None]
     mean -= mean.mean(0)
-    spread = mean.std(0)
+    spread = np.sqrt(np.einsum("cu,cu->u", mean, mean) / np.float32(len(mean)))
     mean /= np.where(spread > 0, spread, np.inf)
     z = np.asarray(rows @ mean) / np.sqrt(np.maximum(count, 1))[:, None]
     z[count < MIN_CELLS] = -np.inf
