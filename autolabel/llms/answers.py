@@ -44,7 +44,7 @@ def completion(raw: str, stop: Sequence[str] = ()) -> Completion:
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise ReplyError("the reply has no choice", raw, usage=used)
     choice, message = choices[0], _dict(choices[0].get("message"))
-    finish = choice.get("finish_reason")
+    finish = str(choice.get("finish_reason"))
     if message.get("refusal"):
         raise RefusedError(f"the model refuses: {_short(message['refusal'])}", raw, usage=used)
     if finish in FILTERED:

@@ -64,11 +64,8 @@ class Limited:
         entry = self._enter(sum(len(m["content"]) for m in messages) / 4 + ask.max_tokens)
         try:
             said = self.inner.complete(messages, ask)
-        except RateError as error:
-            self._leave(entry, error)
-            raise
-        except LLMError:
-            self._leave(entry, None)
+        except LLMError as error:
+            self._leave(entry, error if isinstance(error, RateError) or error.retry_after is not None else None)
             raise
         except BaseException:
             with self._turn:
@@ -112,7 +109,7 @@ class Limited:
                 room, until = room + used, max(until, at + MINUTE)
         return until - now
 
-    def _leave(self, entry: list[float], error: RateError | None) -> None:
+    def _leave(self, entry: list[float], error: LLMError | None) -> None:
         said = ""
         with self._turn:
             now = self.clock.now()
@@ -136,7 +133,7 @@ class Limited:
         if said:
             self.say(said)
 
-    def _refused(self, sent: float, now: float, error: RateError) -> str:
+    def _refused(self, sent: float, now: float, error: LLMError) -> str:
         """Slow down; what to say, empty where it was said."""
         if sent >= self._cut:  # one cut for all that were in flight together
             self.limit, self._cut = max(self.limit / 2, 1.0), now
@@ -145,11 +142,12 @@ class Limited:
                 self.pace = max(SLOWER * len(self._accepted) * MINUTE / min(MINUTE, max(now - self._began, 1.0)), 1.0)
         self._steps, self._clean_since = 0, now
         wait = error.retry_after if error.retry_after is not None else min(BACKOFF[0] * 2.0 ** (self._storms - 1), BACKOFF[1])
+        reason = "429" if isinstance(error, RateError) else "the server is busy"  # a 503 with Retry-After
         if wait > PATIENCE:
             until = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.wall() + wait))
-            self._over = StoppedError(f"the server takes no more requests until {until} (429). The same command goes on then")
+            self._over = StoppedError(f"the server takes no more requests until {until} ({reason}). The same command goes on then")
             return ""
         before, self._cool_until = self._cool_until, max(self._cool_until, now + wait)
         if before > now:  # within a cool-down already: said
             return ""
-        return f"waiting until {time.strftime('%H:%M:%S', time.localtime(self.wall() + wait))} (429)"
+        return f"waiting until {time.strftime('%H:%M:%S', time.localtime(self.wall() + wait))} ({reason})"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from autolabel.errors import LLMError, ReplyError, SettingsError
@@ -145,6 +145,7 @@ JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st
                      "text", "type"]), inner, max_size=4), max_leaves=20)
 
 
+@example({"finish_reason": []}, 400)
 @given(JSON, st.integers(400, 599))
 def test_no_reply_brings_the_reader_down(value: Any, status: int) -> None:
     for body in (value, {"choices": [value]}, {"choices": [{"message": value, "logprobs": value}], "usage": value}, {"error": value}):

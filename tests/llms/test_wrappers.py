@@ -233,6 +233,22 @@ def test_limits_per_minute_hold(given: dict[str, float]) -> None:
     assert clock.now() < 200
 
 
+def test_a_busy_server_is_left_alone_by_all() -> None:
+    clock = Virtual()
+    times: list[float] = []
+    told: list[str] = []
+
+    def answer(messages: Sequence[Message], ask: Ask) -> str:
+        times.append(clock.now())
+        if len(times) == 1:
+            raise EndpointError("503", retry_after=20.0)
+        clock.sleep(.1)
+        return "ok"
+    limited = Limited(scripted(answer), clock, say=told.append)
+    clock.run(lambda i: limited.complete(said(str(i)), ASK), range(20), 1)
+    assert len(times) == 20 and times[1] >= 20 and told[0].endswith("(the server is busy)")
+
+
 def test_a_limit_per_day_stops_the_run() -> None:
     clock = Virtual()
     inner = Failing([RateError("429", retry_after=40_000.0)], clock)
