@@ -20,13 +20,14 @@ def search(catalogue: Catalogue, text: str, *, method: Literal["meaning", "keywo
                               "ORDER BY score DESC NULLS LAST, unit LIMIT ?", [pattern, limit])
         return COLUMNS[1:], rows
     from autolabel.embeddings import default_embedder
+    from autolabel.patterns.embedded import products, vectors
 
     rows = catalogue.read("SELECT unit, label, score, verdict FROM labels WHERE label <> '' ORDER BY unit")
     if not rows:
         return COLUMNS, []
     texts = sorted({row[1] for row in rows})
     embedder = default_embedder()
-    similarity = embedder.embed(texts) @ embedder.embed([text])[0]
+    similarity = products(embedder, [text], vectors(embedder, texts))[0]  # a running process embeds each text once
     of = dict(zip(texts, similarity.tolist(), strict=True))
     order = np.argsort([-of[row[1]] for row in rows], kind="stable")[:limit]
     return COLUMNS, [(of[rows[i][1]], *rows[i]) for i in order.tolist()]

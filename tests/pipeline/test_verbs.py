@@ -127,6 +127,29 @@ def test_a_run_file_says_what_is_wrong(tmp_path: Path) -> None:
         al.run(tmp_path / "missing.toml")
 
 
+def test_a_run_file_labels_what_it_extracted_in_a_catalogue_of_several_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datetime import datetime
+
+    from autolabel.pipeline import runfile
+
+    catalogue, labelled = al.open_catalogue(tmp_path / "two.duckdb", create=True), []
+
+    def extract(subject: str, control: str | None = None, **_: object) -> al.Catalogue:
+        name = f"z-{subject}" if control is None else f"z-{subject}~{control}"
+        with catalogue.writer() as writer:
+            writer.delete("runs", "id = ?", [name])
+            writer.insert("runs", {"id": [name], "command": ["extract"], "settings": ["{}"], "versions": ["{}"], "model": [name], "model_hash": ["h"], "corpus": ["c"],
+                                   "seed": [0], "state": ["complete"], "started": [datetime.now()], "finished": [datetime.now()]})
+        return catalogue
+
+    monkeypatch.setattr(runfile, "extract", extract)
+    monkeypatch.setattr(runfile, "label", lambda _, model, **__: labelled.append(model))
+    for subject in ("first", "second", "first"):  # the third time nothing is extracted anew
+        (tmp_path / "plan.toml").write_text(f"[extract]\nsubject = '{subject}'\n[control]\nkind = 'shuffled'\n")
+        al.run(tmp_path / "plan.toml")
+    assert labelled == ["z-first", "z-first~shuffled", "z-second", "z-second~shuffled", "z-first", "z-first~shuffled"]
+
+
 def test_demo_is_the_demo_also_where_a_folder_of_that_name_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from autolabel.pipeline.extracting import _spec
 
