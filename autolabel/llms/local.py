@@ -184,7 +184,7 @@ class LocalLLM:
             tokens[-1] = (tokens[-1][0] + whole[len(shown):], tokens[-1][1])
         text = min((whole.split(stop, 1)[0] for stop in ask.stop), key=len, default=whole)
         if not over:
-            raise TruncatedError(f"{self.name} was not done after {len(written)} tokens", whole)
+            raise TruncatedError(f"{self.name} was not done after {len(written)} tokens", whole, usage=usage)
         kept = tuple(_cut(tokens, len(text))) if ask.logprobs else ()
         return Completion(text, kept, usage, self.name, 0.0)
 
