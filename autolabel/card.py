@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from autolabel.audited import failed, veil
 from autolabel.catalogue import Catalogue
 from autolabel.errors import UnitError
 from autolabel.pipeline.session import dicts, model_row
@@ -52,6 +53,8 @@ def read_card(catalogue: Catalogue, unit: str, *, model: str = "", top: int = 8)
     side = [*key, address.side]
     labels = dicts(catalogue, f"SELECT * FROM labels WHERE {where} AND side = ?", side)
     candidates = dicts(catalogue, f"SELECT * FROM candidates WHERE {where} AND side = ? ORDER BY select_score DESC NULLS LAST", side)
+    bad = failed(catalogue, address.model)
+    labels, candidates = [veil(row, bad) for row in labels], [veil(row, bad) for row in candidates]
     return Card(str(address), neurons[0], labels[0] if labels else None, _histogram(catalogue, where, side),
                 _excerpts(catalogue, where, side, top), tuple(candidates))
 

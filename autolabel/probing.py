@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autolabel.audited import failed, veil_rows
 from autolabel.catalogue import Catalogue
 from autolabel.errors import SetupError
 from autolabel.neurons import QUANTILES
@@ -59,7 +60,7 @@ def probe(catalogue: Catalogue, text: str, *, model: str = "", per_token: int = 
         count[position] = count.get(position, 0) + 1
         if count[position] <= per_token * (2 if position < 0 else 1):
             kept.append(line)
-    return Probe(COLUMNS, kept)
+    return Probe(COLUMNS, list(veil_rows(COLUMNS, kept, failed(catalogue, row.name))))
 
 
 def _tokens(subject: HFSubject, text: str) -> tuple[NDArray[np.int64], list[str]]:

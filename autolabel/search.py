@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from autolabel.audited import failed_anywhere, veil_rows
 from autolabel.catalogue import Catalogue
 
 COLUMNS = ("similarity", "unit", "label", "score", "verdict")
@@ -18,7 +19,7 @@ def search(catalogue: Catalogue, text: str, *, method: Literal["meaning", "keywo
         pattern = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         rows = catalogue.read("SELECT unit, label, score, verdict FROM labels WHERE label ILIKE ? ESCAPE '\\' "
                               "ORDER BY score DESC NULLS LAST, unit LIMIT ?", [pattern, limit])
-        return COLUMNS[1:], rows
+        return COLUMNS[1:], list(veil_rows(COLUMNS[1:], rows, failed_anywhere(catalogue)))
     from autolabel.embeddings import default_embedder
     from autolabel.patterns.embedded import products, vectors
 
@@ -30,4 +31,4 @@ def search(catalogue: Catalogue, text: str, *, method: Literal["meaning", "keywo
     similarity = products(embedder, [text], vectors(embedder, texts))[0]  # a running process embeds each text once
     of = dict(zip(texts, similarity.tolist(), strict=True))
     order = np.argsort([-of[row[1]] for row in rows], kind="stable")[:limit]
-    return COLUMNS, [(of[rows[i][1]], *rows[i]) for i in order.tolist()]
+    return COLUMNS, list(veil_rows(COLUMNS, [(of[rows[i][1]], *rows[i]) for i in order.tolist()], failed_anywhere(catalogue)))

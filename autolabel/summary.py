@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from autolabel.audited import FAILED, failed, veil_rows
 from autolabel.catalogue import Catalogue
 from autolabel.pipeline.session import dicts, model_row, models
 
@@ -29,8 +30,8 @@ class Headline:
     contextual: int
     carries_over: int
     informative: int
-    mean_score: float | None
-    mean_peak: float | None
+    mean_score: float | str | None  # `failed audit` where the audit says so, as in every table here
+    mean_peak: float | str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +71,22 @@ def summarise(catalogue: Catalogue, *, model: str = "", best_per_layer: int = 3)
         "SELECT layer, count(*), count(label), count(*) FILTER (verdict = 'confirmed'), count(*) FILTER (contextual), "
         "count(*) FILTER (carries_over), avg(score), avg(peak), avg(baseline), avg(ceiling) FROM labels WHERE model = ? "
         "GROUP BY layer ORDER BY length(layer), layer", [name])
+    bad = failed(catalogue, name)
     board = dicts(catalogue, "SELECT * FROM leaderboard ORDER BY control, mean_score DESC NULLS LAST, explainer")
     verdicts = catalogue.read(
         "SELECT verdict, count(*), arg_max(unit || ': ' || coalesce(label, '') || ' (' || coalesce(reason, '') || ')', coalesce(score, 0)) "
         "FROM labels WHERE model = ? GROUP BY verdict ORDER BY count(*) DESC", [name])
-    return Summary(str(catalogue.path), _headline(catalogue, name), _headline(catalogue, controls[0]) if controls else None, tuple(best),
-                   tuple(layers), (tuple(board[0]) if board else (), tuple(tuple(row.values()) for row in board)), _coverage(catalogue, name), tuple(verdicts))
+    columns = tuple(board[0]) if board else ()
+    return Summary(str(catalogue.path), _headline(catalogue, name, bad), _headline(catalogue, controls[0], bad) if controls else None,
+                   veil_rows(BEST_COLUMNS, best, bad), veil_rows(LAYER_COLUMNS, layers, bad),
+                   (columns, veil_rows(columns, [tuple(row.values()) for row in board], bad)), () if "rho" in bad else _coverage(catalogue, name),
+                   tuple(verdicts))
 
 
-def _headline(catalogue: Catalogue, model: str) -> Headline:
-    return Headline(model, *catalogue.read(_HEADLINE, [model])[0])
+def _headline(catalogue: Catalogue, model: str, bad: frozenset[str]) -> Headline:
+    values = list(catalogue.read(_HEADLINE, [model])[0])
+    values[-2:] = [FAILED if metric in bad and mean is not None else mean for metric, mean in zip(("rho", "peak"), values[-2:], strict=True)]
+    return Headline(model, *values)
 
 
 def _coverage(catalogue: Catalogue, model: str) -> tuple[tuple[float, float], ...]:

@@ -21,8 +21,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("catalogue",),
     ("llms", "subjects", "embeddings"),
     ("corpus", "ingest", "sampling", "checkpoint", "extraction", "splits"),
-    ("explainers", "simulators", "scorers", "verdicts"),
-    ("pipeline", "evaluate", "demo", "probing", "card", "summary", "search", "status", "doctor"),
+    ("explainers", "simulators", "scorers", "verdicts", "audits"),
+    ("pipeline", "evaluate", "suites", "demo", "audited", "probing", "card", "summary", "search", "status", "doctor"),
     ("cli", "web", "__main__"),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

@@ -19,7 +19,8 @@ from autolabel.catalogue.schema import FORMAT, SQL, TABLES
 from autolabel.errors import CatalogueError
 from autolabel.types import digest
 
-STEPS: tuple[tuple[str, str], ...] = (("001_tables.sql", "0.1.0"), ("002_plain_means.sql", "0.1.0"))  # (file, the oldest autolabel that reads the result)
+STEPS: tuple[tuple[str, str], ...] = (  # (file, the oldest autolabel that reads the result)
+    ("001_tables.sql", "0.1.0"), ("002_plain_means.sql", "0.1.0"), ("003_audits.sql", "0.1.0"))
 SCHEMA = len(STEPS)
 
 

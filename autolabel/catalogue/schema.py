@@ -28,11 +28,12 @@ KEYS: dict[str, tuple[str, ...]] = {
     "baselines": ("model", "layer", "side", "neuron"),
     "choices": ("model", "layer", "site", "neuron", "side"),
     "t_failures": ("run", "model", "layer", "site", "neuron", "side", "explainer", "stage", "kind"),
+    "t_audits": ("model", "number"),
     "calls": ("digest",),
     "prompts_excerpts": ("call", "excerpt"),
 }
 TABLES = tuple(KEYS)  # all but the two the store keeps for itself: meta, ledger
-VIEWS = ("neurons", "labels", "candidates", "exemplars", "leaderboard", "failures", "documents", "excerpts")
+VIEWS = ("neurons", "labels", "candidates", "exemplars", "leaderboard", "failures", "documents", "excerpts", "audits")
 
 
 def table_name(name: str) -> str:

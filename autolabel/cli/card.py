@@ -86,11 +86,13 @@ def _plain(text: str) -> str:
 
 
 def _interval(row: dict[str, Any], value: str, low: str, high: str) -> str:
+    if isinstance(row[value], str):
+        return str(row[value])
     return f"{_number(row[value])} [{_number(row[low])}, {_number(row[high])}]" if row[value] is not None else "-"
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _number(value: float | str | None) -> str:
+    return "-" if value is None else value if isinstance(value, str) else f"{value:.3f}"
 
 
 def _percent(value: float) -> str:

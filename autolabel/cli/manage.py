@@ -76,4 +76,42 @@ def doctor(llm: str | None, base_url: str | None, key_file: str | None, as_json:
     print_rows(("what", "state", "detail", "to do"), rows, as_json=as_json)
 
 
-COMMANDS = (export, snapshot, plugins, config, doctor)
+@click.command()
+@click.option("--planted", default=64, show_default=True, help="Units of known truth, planted on the catalogue's own corpus.")
+@click.option("--real", default=24, show_default=True, help="Chosen labels of the model that are corrupted.")
+@click.option("--excerpts", "n", default=40, show_default=True, help="Excerpts of each sample, at least 40.")
+@shared("db", "model", "seed", "device", "dtype", "threads", "quiet", "json")
+def audit(planted: int, real: int, n: int, db: str | None, model: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
+    """Put the scores to the test: corrupted labels must score worse, intervals must hold, nulls must be null."""
+    from autolabel.cli.common import progress_bar, settings_from
+    from autolabel.errors import CheckError
+    from autolabel.pipeline.auditing import COLUMNS, gated_failures, table
+    from autolabel.pipeline.auditing import audit as run
+
+    s = settings_from(**flags)
+    with progress_bar(quiet) as progress:
+        found = run(open_catalogue(db), model=model or "", planted=planted, real=real, n=n, seed=s.seed, device=s.device, dtype=s.dtype,
+                    threads=s.threads, progress=progress)
+    print_rows(COLUMNS, table(found), as_json=as_json)
+    if bad := gated_failures(found):
+        raise CheckError(f"{', '.join(bad)} failed: other commands show `failed audit` in their place")
+
+
+@click.command("eval")
+@click.argument("suite")
+@click.option("--quick", is_flag=True, help="With small settings, for a look; makes no report.")
+@click.option("-o", "out", type=click.Path(dir_okay=False), help="Write the report, as Markdown.")
+@shared("seed", "json")
+def eval_(suite: str, quick: bool, out: str | None, seed: int | None, as_json: bool) -> None:
+    """Run a suite of measurements: planted, null, degraded, estimator, metrics."""
+    from autolabel.cli.common import settings_from
+    from autolabel.errors import CheckError
+    from autolabel.evaluate import COLUMNS, evaluate, rows
+
+    lines = evaluate(suite, seed=settings_from(seed=seed).seed, quick=quick, out=out)
+    print_rows(COLUMNS, rows(lines), as_json=as_json)
+    if bad := [line.what for line in lines if line.held is False]:
+        raise CheckError(f"{len(bad)} of {len(lines)} lines of the suite {suite} miss their bar: {'; '.join(bad)}")
+
+
+COMMANDS = (audit, eval_, export, snapshot, plugins, config, doctor)

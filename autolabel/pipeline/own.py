@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from autolabel.audited import failed, veil
 from autolabel.catalogue import Catalogue
 from autolabel.errors import SettingsError
 from autolabel.pipeline.baselines import read_baselines
@@ -76,5 +77,5 @@ def _scored(catalogue: Catalogue, explanation: Explanation, model: str, run: str
     figures = next(iter(result.rows()))
     out = {key: figures[key] for key in FIGURES} | {"verdict": scores[-1].extra["verdict"]}
     reason = figures["unscored"] or figures["imprecise"]
-    return out | ({"reason": reason} if reason else {})
+    return veil(out, failed(catalogue, model)) | ({"reason": reason} if reason else {})
 

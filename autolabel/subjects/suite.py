@@ -55,8 +55,8 @@ class Garden:
         return tuple(names[i] for i in rng.choice(fit, n, replace=False))
 
     def frequent(self, rng: np.random.Generator, n: int) -> tuple[str, ...]:
-        """n of the most frequent words: contexts that occur."""
-        return self.some_words(rng, n, 2e-3, 1.0)
+        """n of the sixty most frequent words: contexts that occur."""
+        return self.some_words(rng, n, float(self.words[1][:60].min(initial=1.0)), 1.0)
 
 
 def _drawn(kind: str, garden: Garden, rng: np.random.Generator) -> list[Rule]:

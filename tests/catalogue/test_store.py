@@ -243,16 +243,19 @@ def test_changed_views_are_written_anew(empty: Catalogue) -> None:
 
 
 def test_an_older_file_is_brought_forward_with_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as m:
+    old = tmp_path / "sql"
+    old.mkdir()
+    (old / "001_tables.sql").write_text((migrations.SQL / "001_tables.sql").read_text("utf-8"), "utf-8")
+    (old / "views.sql").write_text("SELECT 1", "utf-8")  # views of today may need tables of today
+    with monkeypatch.context() as m, duckdb.connect(str(tmp_path / "x.duckdb")) as connection:
         m.setattr(migrations, "STEPS", migrations.STEPS[:1])
-        m.setattr(migrations, "SCHEMA", 1)
-        migrations.expected.cache_clear()
-        with Catalogue.open(tmp_path / "x.duckdb", create=True).writer() as w:
-            w.insert("type_means", {"model": "m", "layer": "0", "side": "+", "type": [1, 2], "n": [3, 4], "mean": [b"ab", b"cd"]})
-    migrations.expected.cache_clear()
+        m.setattr(migrations, "SQL", old)
+        migrations.create(connection)
+        connection.execute("INSERT INTO type_means VALUES ('m', '0', '+', 1, 3, 'ab'::BLOB), ('m', '0', '+', 2, 4, 'cd'::BLOB)")
     again = Catalogue.open(tmp_path / "x.duckdb")
     assert again.read("SELECT type, n, mean FROM type_means ORDER BY type") == [(1, 3, b"ab"), (2, 4, b"cd")]
     assert again.read("SELECT value FROM meta WHERE key = 'schema'") == [(str(migrations.SCHEMA),)]
+    assert again.read("SELECT count(*) FROM audits") == [(0,)]
 
 
 def test_a_file_held_by_another_program_is_an_error_that_names_it(empty: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,3 +106,7 @@ SELECT id, corpus, split, n_tokens, metadata FROM t_documents;
 
 CREATE OR REPLACE VIEW excerpts AS
 SELECT id, document, split, start, n_tokens, token_ids, text FROM t_excerpts;
+
+-- One row per test of a model's last audit. passed is NULL where the test was not run; known: the metric is known to fail this test.
+CREATE OR REPLACE VIEW audits AS
+SELECT model, number, test, metric, scope, expected, observed, passed, known, n, created FROM t_audits;

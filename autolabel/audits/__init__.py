@@ -1,0 +1,1 @@
+"""Scores that are put to the test: corrupted labels must score worse, intervals must hold, nulls must be null."""
