@@ -67,7 +67,10 @@ def card(hierarchy: Hierarchy | None = None) -> Card:
     """All figures."""
     h = hierarchy or Hierarchy.default()
     entries = [term.casefold() for c in h.concepts.values() for term in c.terms]
-    own = {t.casefold() for c in h.concepts.values() for t in c.terms if not any(t in inflections(other) for other in c.terms if other != t)}
+    own: set[str] = set()
+    for concept in h.concepts.values():
+        regular = {form for term in concept.terms for form in inflections(term.casefold())[1:]}
+        own |= {term.casefold() for term in concept.terms} - regular
     count = content_words()
     found = covered(h, list(count))
     return Card(len(h.concepts), max(h.levels.values()) + 1, len(entries), len(set(entries)), len(own), count.total(),
