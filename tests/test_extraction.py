@@ -216,6 +216,20 @@ def test_batch_size_changes_nothing_but_rounding(tmp_path):
             assert [v for v in a[7:16]] == pytest.approx([v for v in b[7:16]], rel=1e-5, abs=1e-6)
 
 
+def test_extraction_is_one_forward_pass(tmp_path):
+    seen = []
+
+    class Counted(case.Tiny):
+        def run(self, tokens, sites, visit):
+            seen.append(len(tokens))
+            super().run(tokens, sites, visit)
+
+    catalogue, corpus_id = case.corpus(tmp_path / "a.duckdb", n=330)
+    extract(catalogue, Counted(), corpus_id, run="r", table_bytes=SMALL)
+    assert sum(seen) == 3 * 330  # the first 256 excerpts, which fix the strata, are shown again from a file
+    assert not list(tmp_path.glob("*.extract-*"))
+
+
 class Killed(Exception):
     """Stands in for a kill."""
 

@@ -111,6 +111,13 @@ class BatchBags:
         return Bags.of(self.row[keep], np.array([int(keep.sum())]), self.device)
 
     @cached_property
+    def outside(self) -> Tensor:
+        """[m] rows that do not count: special positions, and special ids inside the content."""
+        there = np.ones(len(self.tokens) * self.columns, np.bool_)
+        there[self.row[self.valid]] = False
+        return torch.from_numpy(np.flatnonzero(there)).to(self.device)
+
+    @cached_property
     def invalid_rows(self) -> Tensor:
         """[n] rows of special ids inside the content."""
         return torch.from_numpy(self.row[~self.valid]).to(self.device)

@@ -1,6 +1,6 @@
 """Exact count, mean and variance of U columns over any number of batches.
 
-Sums of v - p and (v - p)^2 are taken in float32 by window (at most a few hundred terms) and added up in float64. The pivot p,
+Sums of v - p and (v - p)^2 are taken in float32 over a batch and added up in float64. The pivot p,
 the mean of the first batch, keeps every digit where a neuron's mean is large against its spread; without it the variance
 of such a neuron drowns in rounding (Chan, Golub and LeVeque 1983, section 3).
 """
@@ -24,14 +24,19 @@ class Moments:
         self.sum = torch.zeros(units, dtype=torch.float64, device=device)  # of v - pivot
         self.square = torch.zeros(units, dtype=torch.float64, device=device)  # of (v - pivot)^2
 
-    def add(self, v: Tensor, out: Tensor, bags: Bags, n: int) -> Tensor:
-        """v [rows, U]; `out`, of the same shape (v itself if it may be overwritten), becomes (v - pivot)^2 and is returned."""
+    def add(self, v: Tensor, out: Tensor, bags: Bags, outside: Tensor | None = None) -> Tensor:
+        """v [rows, U], of which the rows of `bags` count and `outside` [m] are all others; `out`, of the same shape (v itself if it may be
+        overwritten), becomes v - pivot, 0 outside, and is returned."""
+        n = int(bags.counts.sum())
         if self.pivot is None:
             self.pivot = (bags.sum(v).double().sum(0) / max(n, 1)).float()
         torch.sub(v, self.pivot, out=out)
-        self.sum += bags.sum(out).sum(0, dtype=torch.float64)
-        torch.square(out, out=out)
-        self.square += bags.sum(out).sum(0, dtype=torch.float64)
+        if outside is not None:
+            out[outside] = 0
+        mean, variance = torch.batch_norm_update_stats(out, None, None, 0.0)  # a third of the time of torch.var_mean
+        mean = mean.double()
+        self.sum += mean * len(out)
+        self.square += (variance.double() + mean * mean) * len(out)
         self.n += n
         return out
 

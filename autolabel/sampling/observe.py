@@ -81,7 +81,7 @@ class ExplainSide:
         self.fired += bags.windows.sum(z).sum(0)
         a = s.a(self.sign, z)
         self.types.add(a, bags)
-        self.types.add_squares(self.moments.add(a, z, bags.windows, bags.n), bags)
+        self.types.add_squares(self.moments.add(a, z, bags.windows, bags.outside), bags)
         self.records.add(s, work, peak)
         ids, _ = work.on(peak.device)
         self.strata.add(peak, ids, lambda b, unit: s.rows(self.sign, b, unit))
@@ -120,7 +120,7 @@ class ExplainSite:
         torch.maximum(self.high, peak.amax(0), out=self.high)
         torch.minimum(self.low, -negative.amax(0), out=self.low)
         flat = x.view(-1, x.shape[-1])
-        self.moments.add(flat, self.frame.scratch.like(flat), bags.windows, bags.n)
+        self.moments.add(flat, self.frame.scratch.like(flat), bags.windows, bags.outside)
         for side, gathered in self.sides.items():
             gathered.add(s, work, peak if side == "+" else negative)
         self.spool.add(x[:, span], work.valid, work.ids)

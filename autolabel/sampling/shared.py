@@ -65,11 +65,14 @@ class Spool:
 
 def quantiles(x: NDArray[np.float16], sign: int, tau: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Of a = max(sign * x, 0) [tokens, U]: quantiles [U, Q] (linear between order statistics) and the share of a > tau [U]."""
-    a = np.ascontiguousarray(np.maximum(x if sign > 0 else -x, np.float16(0)).T)
-    a = np.sort(a.view(np.int16), axis=1).view(np.float16)  # floats >= 0 compare as their bits do, and integers sort fastest
+    bits = x.view(np.int16) if sign > 0 else x.view(np.int16) ^ np.int16(-0x8000)  # floats >= 0 compare as their bits do, and integers fastest
+    bits = np.maximum(bits, np.int16(0))
+    limit = tau.astype(np.float16)  # a > tau is a > the last half float that is not above tau
+    below = limit.view(np.int16) - (limit.astype(np.float64) > tau).astype(np.int16)
+    active = (bits > below).mean(0) if len(bits) else np.zeros(bits.shape[1])
+    a = np.sort(np.ascontiguousarray(bits.T), axis=1).view(np.float16)
     n = a.shape[1]
-    active = np.array([n - np.searchsorted(row, t, side="right") for row, t in zip(a, tau.astype(np.float32), strict=True)]) / max(n, 1)
     place = np.array(QUANTILES) * (n - 1)
     low = np.floor(place).astype(np.int64)
     high, share = np.minimum(low + 1, n - 1), place - low
-    return a[:, low].astype(np.float64) * (1 - share) + a[:, high].astype(np.float64) * share, active.astype(np.float64)
+    return a[:, low].astype(np.float64) * (1 - share) + a[:, high].astype(np.float64) * share, active

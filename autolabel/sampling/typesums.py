@@ -85,9 +85,9 @@ class TypeSums:
         self.position[:length] += position.sum(a)
         self.position_n[:length] += position.counts
 
-    def add_squares(self, square: Tensor, bags: BatchBags) -> None:
-        """square [B * T', U]: (a - pivot)^2 of the same batch."""
-        self.alone_square += bags.alone.sum(square)[0]
+    def add_squares(self, shifted: Tensor, bags: BatchBags) -> None:
+        """shifted [B * T', U]: a - pivot of the same batch."""
+        self.alone_square += shifted[bags.alone.index].square_().sum(0, dtype=torch.float64)
 
     def means(self, block: slice) -> NDArray[np.float32]:
         """[rows, U] mean of a by type, some rows of the table."""

@@ -86,7 +86,7 @@ def test_moments_keep_their_digits_far_from_zero():
     moments = Moments(3, CPU)
     for first in range(0, 640, 64):
         rows = torch.from_numpy(x[first:first + 64])
-        moments.add(rows, torch.empty_like(rows), Bags.of(np.arange(64), np.full(8, 8), CPU), 64)
+        moments.add(rows, torch.empty_like(rows), Bags.of(np.arange(64), np.full(8, 8), CPU))
     assert moments.mean() == pytest.approx(x.astype(np.float64).mean(0), rel=1e-7)
     assert np.sqrt(moments.variance()) == pytest.approx(x.astype(np.float64).std(0), rel=1e-3)
 
