@@ -88,6 +88,12 @@ def check(template: Template, known: Mapping[str, Sequence[str]], required: Mapp
             raise SettingsError(f"the section {section!r} of the prompt {template.name} lacks the variable ${missing[0]}")
 
 
+def check_like(template: Template, shipped: Template) -> None:
+    """Refuse a template of the user's that uses a variable, or lacks one, other than the shipped one of this name does. Raises SettingsError."""
+    known = {section: sorted(set(string.Template(text).get_identifiers())) for section, text in shipped.sections.items()}
+    check(template, known, {"user": [name for name in known["user"] if name != "word"]})
+
+
 def fill(template: Template, section: str, values: Mapping[str, str]) -> str:
     """One section with its variables replaced; what a value holds is never read again. Raises SettingsError for a missing one."""
     try:

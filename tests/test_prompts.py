@@ -50,6 +50,17 @@ def test_unknown_and_missing_variables_are_refused() -> None:
         prompts.fill(one, "user", {})
 
 
+def test_a_template_of_ones_own_has_the_variables_of_the_shipped_one(tmp_path: Path) -> None:
+    from autolabel.simulators.text import template
+
+    (tmp_path / "detect.md").write_text("## user\n$label, then $texts", "utf-8")
+    assert template("detect", str(tmp_path)).sections == {"user": "$label, then $texts"}
+    for text, message in (("## user\n$label", r"lacks the variable \$texts"), ("## user\n$label $texts $score", r"unknown variable \$score")):
+        (tmp_path / "detect.md").write_text(text, "utf-8")
+        with pytest.raises(SettingsError, match=message):
+            template("detect", str(tmp_path))
+
+
 def test_a_few_shot_set_names_the_line_that_is_wrong() -> None:
     assert prompts.few_shot("s", '{"a": 1}\n\n{"a": 2}\n') == ({"a": 1}, {"a": 2})
     with pytest.raises(SettingsError, match="line 2 of the few-shot set s is not valid JSON"):

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from autolabel.assets import read_prompt
 from autolabel.explainers.hygiene import tidy
-from autolabel.prompts import Template, parse
+from autolabel.prompts import Template, check_like, parse
 
 
 def clean(label: str) -> str:
@@ -21,10 +21,13 @@ def quoted(label: str) -> str:
 
 
 def template(name: str, own: str | None = None) -> Template:
-    """A file of prompts/, the user's own folder searched first. Raises SettingsError."""
-    return _parsed(name, read_prompt(f"{name}.md", own=own))
+    """A file of prompts/, the user's own folder searched first; one of the user's has the variables of the shipped one. Raises SettingsError."""
+    return _parsed(name, read_prompt(f"{name}.md", own=own), read_prompt(f"{name}.md") if own else "")
 
 
 @lru_cache(maxsize=64)
-def _parsed(name: str, text: str) -> Template:
-    return parse(name, text)
+def _parsed(name: str, text: str, shipped: str) -> Template:
+    template = parse(name, text)
+    if shipped and shipped != text:
+        check_like(template, parse(name, shipped))
+    return template

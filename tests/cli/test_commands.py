@@ -186,8 +186,16 @@ def test_prompt_show_prints_what_would_be_sent(small: Path, tmp_path: Path, caps
 
     splits = al.open_catalogue(small).read("SELECT DISTINCT split FROM t_excerpts WHERE list_contains(?, id)", [shown["excerpts"]])
     assert splits == [("explain",)]
+    for name, calls in (("detection", 4), ("digits", 1), ("fuzzing", 4)):
+        code, text, _ = run(capsys, "prompt", "show", name, "--unit", "4/7", "--label", "words of water", "--db", str(small), "--json")
+        shown = json.loads(text)
+        assert code == 0 and '"words of water"' in shown["messages"][-1]["content"] and shown["calls"] >= calls
+        assert al.open_catalogue(small).read("SELECT DISTINCT split FROM t_excerpts WHERE list_contains(?, id)", [shown["excerpts"]]) == [("select",)]
+    code, out, _ = run(capsys, "prompt", "show", "digits", "--unit", "4/7", "--db", str(small))
+    assert code == 0 and "Explanation: " in out  # the unit's own label
     (tmp_path / "structured.md").write_text("## user\n$excerpts $wrong", "utf-8")
-    for arguments, words in ((["induce"], "asks no LLM"), (["nosuch"], "no explainer is called"), (["structured", "--prompts", str(tmp_path)], "unknown variable $wrong"),
-                             (["structured", "--prompts", "missing"], "does not exist"), (["structured", "-E", "llm=x"], "no setting 'llm'")):
+    for arguments, words in ((["induce"], "asks no LLM"), (["nosuch"], "asks an LLM is called 'nosuch': choose from contrastive, detection, digits"), (["structured", "--prompts", str(tmp_path)], "unknown variable $wrong"),
+                             (["structured", "--prompts", "missing"], "does not exist"), (["structured", "-E", "llm=x"], "no setting 'llm'"),
+                             (["surprisal"], "write --llm local/"), (["correlation"], "asks no LLM"), (["digits", "-E", "x=1"], "no setting 'x'")):
         code, _, err = run(capsys, "prompt", "show", *arguments, "--unit", "4/7", "--db", str(small))
         assert code == 2 and words in err and err.count("\n") == 1
