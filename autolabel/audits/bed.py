@@ -55,6 +55,25 @@ class Bed:
         """[tokens] half of the token types: what a child concept keeps."""
         return uniform(11, self.excerpts.tokens) <= 0.5
 
+    @cached_property
+    def _frames(self) -> dict[int, Frame]:
+        return {}
+
+    @cached_property
+    def _uniforms(self) -> dict[int, Floats]:
+        return {}
+
+    def frame(self, seed: int) -> Frame:
+        """What samples of this seed are drawn from."""
+        if seed not in self._frames:
+            self._frames[seed] = Frame(self.excerpts.id, seed)
+        return self._frames[seed]
+
+    def _uniform(self, seed: int) -> Floats:
+        if seed not in self._uniforms:
+            self._uniforms[seed] = uniform(seed, self.excerpts.id)
+        return self._uniforms[seed]
+
     def spread(self, unit: int) -> Floats:
         """[N] s of a unit."""
         return spread(self.a[:, unit].astype(np.float64), float(self.mean[unit]), self.excerpt, len(self.excerpts))
@@ -67,8 +86,9 @@ class Bed:
     def stored(self, unit: int, seed: int, s: Floats | None = None) -> Stored:
         """The priority sample as an extraction with this seed would store it."""
         s = self.spread(unit) if s is None else s
-        key = s / uniform(seed, self.excerpts.id)
-        order = np.argsort(-key, kind="stable")[:KEPT]
+        key = s / self._uniform(seed)
+        order = np.argpartition(-key, KEPT)[:KEPT] if len(key) > KEPT else np.arange(len(key))
+        order = order[np.argsort(-key[order], kind="stable")]
         order = order[key[order] > 0]
         return Stored(self.excerpts.id[order], s[order], key[order])
 
@@ -84,7 +104,7 @@ class Bed:
     def drawn(self, unit: int, labels: list[Floats], n: int, seed: int, s: Floats | None = None) -> Drawn:
         """One sample of about n excerpts, drawn with the mean of the labels' affinities."""
         s = self.spread(unit) if s is None else s
-        sample = Frame(self.excerpts.id, seed).draw(self.stored(unit, seed, s), shared_affinity([self.claim(c) for c in labels]), n)
+        sample = self.frame(seed).draw(self.stored(unit, seed, s), shared_affinity([self.claim(c) for c in labels]), n)
         length = self.excerpts.lengths[sample.row]
         ends = np.cumsum(length)
         rows = np.arange(ends[-1] if len(ends) else 0) + np.repeat(self.excerpts.offset[sample.row] - (ends - length), length)

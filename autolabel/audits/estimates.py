@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autolabel.audits.bed import Bed
 from autolabel.audits.corrupt import own
-from autolabel.audits.metrics import Metric
+from autolabel.audits.metrics import pearson
 from autolabel.audits.paired import Finding
-from autolabel.stats import Correlation, Sampled, correlate
-from autolabel.stats.sampled import sums
+from autolabel.stats import Correlation, Sums, correlate
 
-Floats = NDArray[np.float64]
 BIAS, COVERAGE = 0.01, 0.93
 CLIP = 2e-6  # intervals end that far from 1, where a label without any error has its truth
 
@@ -26,22 +23,29 @@ class Resampled:
 
     truth: float  # on the whole split
     result: Correlation  # [R]
-    values: Floats  # [R] of the metric that was given, nan without one
 
 
-def resample(bed: Bed, unit: int, n: int, draws: int, metric: Metric | None = None, first_seed: int = 0) -> Resampled:
-    """R independent samples; the truth is the full enumeration of the same split."""
+def resample(bed: Bed, unit: int, n: int, draws: int, first_seed: int = 0) -> Resampled:
+    """R independent samples; the truth is the full enumeration of the same split. Sums by excerpt are made once for all of them."""
     c, s = own(bed, unit), bed.spread(unit)
-    parts, values = [], []
+    a, size = bed.a[:, unit].astype(np.float64), len(bed.excerpts)
+    each = np.stack([np.bincount(bed.excerpt, x, size) for x in (np.ones(len(a)), a, a * a, c, c * c, a * c)], 1)  # [N, 6]
+    affinity, rows, weights = bed.claim(c), [], []
     for seed in range(first_seed, first_seed + draws):
-        drawn = bed.drawn(unit, [c], n, seed, s)
-        parts.append(drawn.sampled(c))
-        values.append(metric(drawn.sight(c)) if metric else np.nan)
-    label = np.repeat(np.arange(draws), [len(p.a) for p in parts])
-    x = Sampled(draws, label, *(np.concatenate([getattr(p, name) for p in parts]) for name in ("document", "excerpt", "weight", "a", "c")))
-    whole = bed.whole(unit, c)
-    truth = metric(whole) if metric else float(np.corrcoef(whole.a, whole.c)[0, 1])
-    return Resampled(truth, correlate(sums(x)), np.array(values))
+        sample = bed.frame(seed).draw(bed.stored(unit, seed, s), affinity, n)
+        rows.append(sample.row)
+        weights.append(sample.weights(s[sample.row]))
+    row = np.concatenate(rows)
+    draw = np.repeat(np.arange(draws), [len(r) for r in rows])
+    documents, document = np.unique(bed.excerpts.block, return_inverse=True)
+    _, pair = np.unique(draw * len(documents) + document[row], return_inverse=True)  # (draw, document), ascending
+    of_pair = np.zeros(int(pair.max()) + 1, np.int64)
+    of_pair[pair] = draw
+    group = (np.arange(len(of_pair)) - np.searchsorted(of_pair, np.arange(draws))[of_pair])[pair]
+    cell, groups = group * draws + draw, int(group.max()) + 1
+    weighted = each[row] * np.concatenate(weights)[:, None]
+    s6 = [np.bincount(cell, weighted[:, k], groups * draws).reshape(groups, draws).astype(np.float64) for k in range(6)]
+    return Resampled(pearson(a, c, np.ones(len(a))), correlate(Sums(*s6)))
 
 
 def estimator(bed: Bed, sizes: Sequence[int], draws: int, units: int) -> list[Finding]:

@@ -71,7 +71,7 @@ class World:
 
     def real(self, layer: str, units: Ints) -> Bed:
         """Real units on test, each with a label chosen on explain: the sixteen token types with the largest mean activation."""
-        known = self.activations(self.explain, layer, units)
+        known = self.activations(self.explain, layer, units)  # the memory of a suite: tokens x units, twice
         types, inverse, count = np.unique(self.explain.tokens, return_inverse=True, return_counts=True)
         by_type = sp.csr_matrix((np.ones(len(inverse), np.float32), (inverse, np.arange(len(inverse)))), shape=(len(types), len(inverse)))
         mean = np.asarray(by_type @ known) / count[:, None]
@@ -79,7 +79,7 @@ class World:
         best = types[np.argsort(-mean, axis=0)[:WORDS]]  # [WORDS, units]
         c = np.stack([np.isin(self.test.tokens, best[:, u]) for u in range(len(units))], 1).astype(np.float32)
         return Bed("real", tuple(f"{layer}/{u}" for u in units), (layer,) * len(units), self.test, self.activations(self.test, layer, units), c,
-                   known.mean(0).astype(np.float64), np.quantile(known, 0.99, axis=0).astype(np.float64))
+                   known.mean(0).astype(np.float64), np.array([np.quantile(known[:, u], 0.99) for u in range(len(units))]))
 
 
 def _first(e: Excerpts, tokens: int) -> Excerpts:
