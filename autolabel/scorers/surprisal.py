@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autolabel.errors import LLMError
+from autolabel.errors import LLMError, RequestError
 from autolabel.llms.asking import failure
 from autolabel.llms.local import LocalLLM, Prefix, local_of
 from autolabel.prompts import fill
@@ -70,9 +70,12 @@ class Surprisal:
 
 
 def mean_logp(llm: LocalLLM, after: Prefix, text: str) -> float | LLMError:
-    """Mean log probability of a text's tokens after a prefix."""
+    """Mean log probability of a text's tokens after a prefix; some tokenizers know nothing of a text, and then there is none."""
+    ids = llm.ids(llm.plain(text))
+    if not ids:
+        return RequestError(f"the text has no token that {llm.name} knows")
     try:
-        return float(llm.continuation(after, llm.ids(llm.plain(text))).mean())
+        return float(llm.continuation(after, ids).mean())
     except LLMError as error:
         return error
 

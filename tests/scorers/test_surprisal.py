@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from autolabel.errors import SettingsError
+from autolabel.errors import RequestError, SettingsError
 from autolabel.llms.local import load_local
 from autolabel.scorers.contrast import contrast
 from autolabel.scorers.labels import layers_of
 from autolabel.scorers.reading import Reading
-from autolabel.scorers.surprisal import Surprisal
+from autolabel.scorers.surprisal import Surprisal, mean_logp
 from autolabel.types import Explanation, Maker, Unit
 from tests.local_model import make_local
 from tests.scorers.oracle import TRUE, PlantedToy
@@ -43,6 +43,12 @@ def test_it_is_the_auc_of_the_gain(tmp_path: Path) -> None:
     assert score.n == 16 and score.extra["missing"] == 0 and score.simulator == llm.name
     with pytest.raises(SettingsError, match="local/"):
         Surprisal().score([], toy.test)
+
+
+def test_a_text_without_a_token_has_no_gain(tmp_path: Path) -> None:
+    llm = load_local(str(make_local(tmp_path / "m")))
+    found = mean_logp(llm, llm.read(llm.ids("a text:")), "")
+    assert isinstance(found, RequestError) and "no token" in str(found)
 
 
 def test_texts_that_do_not_fit_are_counted(tmp_path: Path) -> None:
