@@ -81,6 +81,8 @@ class LogprobSimulator:
         ids = [self.local.ids(str(k)) for k in range(TOP + 1)]
         if any(len(i) != 1 for i in ids[:TOP]) or len({i[0] for i in ids[:TOP]}) < TOP:
             raise SettingsError(f"{self.local.name} writes digits in several tokens: it cannot be asked for levels; use the simulator digits")
+        if not self.local.ids("\t"):  # every line would lose its place
+            raise SettingsError(f"{self.local.name} has no token for a tab: it cannot be asked for levels; use the simulator digits")
         return [i[0] for i in ids if len(i) == 1]
 
     def prefix(self, label: str, shown: int | None = None) -> Prefix:
