@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from autolabel.errors import PendingError, SettingsError, UnitError
 from autolabel.patterns.embedded import Embedder
+from autolabel.patterns.syntax import Pattern
 from autolabel.protocols import SelectEvidence, Simulator, TestEvidence
 from autolabel.registry import name_of, part
 from autolabel.sampling.two_sided import Stored, shared_affinity, spread
@@ -38,6 +39,7 @@ from autolabel.scorers.entries import Run
 from autolabel.scorers.labels import Layer, layers_of, read_patterns
 from autolabel.scorers.plans import same_family, unreadable
 from autolabel.scorers.reading import Reading
+from autolabel.scorers.rival import against
 from autolabel.scorers.sampled_null import foreign_ranks
 from autolabel.scorers.top_and_random import top_and_random
 from autolabel.stats import Budget, Correlation, Sampled, correlate, p_size, peak, sequential
@@ -51,6 +53,7 @@ from autolabel.types import Excerpt, Explanation, Score, Simulation
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Neighbours = Callable[[Explanation], Sequence[Explanation]]  # pattern labels of the other units of its layer
+Rivals = Callable[[Explanation], Pattern | None]
 SCORER = "simulation"
 TOGETHER = 8  # labels whose sample grows side by side: what they read stays at hand
 SCALES = {"strength": 1.0, "decile": 10.0, "activation": 1.0}
@@ -81,6 +84,7 @@ class SimulationScorer:
     embedder: Embedder | None = part()  # for the likeness of label and excerpt, which says where to look; None: trigger words alone
     selected: Mapping[str, Score] | None = part()  # scores on select by Explanation.id: their cuts and calibrations are used on test
     neighbours: Neighbours | None = part()  # for the second rank of the foreign null
+    rivals: Rivals | None = part()  # the word list of the same length: what a label must beat to be informative
 
     def score(self, explanations: Sequence[Explanation], evidence: SelectEvidence | TestEvidence) -> list[Score]:
         """One score per explanation, in order; `extra` has peak, p_foreign, p_size, df, ... (see `figures`).
@@ -243,6 +247,9 @@ class _Together:
             knots = isotonic_curve(x.known.c, x.known.a, x.known.weight)
             return out | {"cut": _figure(best_cut(levels, tokens.sum(0), positives.sum(0))[0]), "slope": _figure(slope[0]),
                           "intercept": _figure(intercept[0]), "isotonic": json.dumps(_bends(*knots))}
+        rival = self.scoring.scorer.rivals(self.explanations[p]) if self.scoring.scorer.rivals else None
+        if rival is not None:
+            out |= against(self.scoring.reading, self.scoring.run, mine.ids, x, strong, rival)
         chosen = (self.scoring.scorer.selected or {}).get(self.explanations[p].id)
         return out | (self._held_out(p, chosen, levels, tokens, positives) if chosen is not None and chosen.value is not None else {})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from autolabel.excerpts import Excerpts
 from autolabel.patterns.run import Strengths, run
 from autolabel.patterns.syntax import parse
+from autolabel.registry import part
 from autolabel.types import Excerpt, Simulation
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ class PatternSimulator:
 
     reads: ClassVar[str] = "pattern"  # of a label: not its sentence
 
-    vocabulary: Sequence[str] = ()  # token strings by id: needed by `token` atoms
-    embedder: Embedder | None = field(default=None, repr=False)  # needed by `like` and `about`
-    hierarchy: Hierarchy | None = field(default=None, repr=False)  # needed by `concept`
+    vocabulary: Sequence[str] = part(())  # token strings by id: needed by `token` atoms
+    embedder: Embedder | None = part()  # needed by `like` and `about`
+    hierarchy: Hierarchy | None = part()  # needed by `concept`
 
     def simulate(self, label: str, excerpts: Sequence[Excerpt]) -> list[Simulation]:
         """`label` is the JSON of a pattern; excerpts in any order. Raises PatternError, SetupError."""
