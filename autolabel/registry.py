@@ -95,6 +95,14 @@ def build(kind: Kind, name: str, settings: Mapping[str, str] | None = None, part
     return cls(**values)
 
 
+def setting_names(kind: Kind, name: str) -> frozenset[str]:
+    """The settings that a plug-in takes with `-E`. Raises SettingsError."""
+    cls = load(kind, name)
+    if not dataclasses.is_dataclass(cls):
+        return frozenset()
+    return frozenset(f.name for f in dataclasses.fields(cls) if f.init and not f.metadata.get("part"))
+
+
 def name_of(plugin: object, kind: Kind) -> str:
     """The registered name of an object, or `module:Class`."""
     here = f"{type(plugin).__module__}:{type(plugin).__qualname__}"

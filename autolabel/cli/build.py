@@ -97,57 +97,65 @@ def explain(explainer: str, settings: tuple[str, ...], units: str | None, limit:
 
 
 @click.command()
-@click.option("--scorer", default="correlation", show_default=True, metavar="NAME")
-@click.option("--simulator", default="pattern", show_default=True, metavar="NAME")
+@click.option("--scorer", default="correlation", show_default=True, metavar="NAME", help="See `autolabel plugins`, or module:Class.")
+@click.option("--simulator", metavar="NAME", help="Of the scorer simulation [the one that fits the LLM].")
+@click.option("-E", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the scorer.")
 @click.option("--unit", metavar="UNIT", help="Score your own label for this unit ...")
 @click.option("--label", "text", metavar="TEXT", help="... this sentence ...")
 @click.option("--pattern", metavar="JSON", help="... and this pattern.")
-@shared("units", "limit", "db", "model", "hierarchy", *COMPUTE, "redo", "json")
-def score(scorer: str, simulator: str, unit: str | None, text: str | None, pattern: str | None, units: str | None,
-          limit: int | None, db: str | None, model: str | None, redo: bool, as_json: bool, **flags: Any) -> int:
+@shared("units", "limit", "db", "model", *LLM, "hierarchy", *COMPUTE, "redo", "json")
+def score(scorer: str, simulator: str | None, settings: tuple[str, ...], unit: str | None, text: str | None, pattern: str | None,
+          units: str | None, limit: int | None, db: str | None, model: str | None, redo: bool, as_json: bool, **flags: Any) -> int:
     """Score candidates on the select split, or a label of your own (--unit, --label)."""
     from autolabel.pipeline import score as verb
     from autolabel.pipeline import score_label
 
-    catalogue = open_catalogue(db)
-    with progress_bar(flags["quiet"], str(catalogue.path)) as progress:
+    catalogue, detail = open_catalogue(db), Detail()
+    with asking(catalogue, flags, detail) as how, progress_bar(flags["quiet"], str(catalogue.path), detail) as progress:
+        shared_: dict[str, Any] = {"model": model or "", "progress": progress, "hierarchy": _concepts(flags), "simulator": simulator or "",
+                                   "settings": setting(settings), **how, **_compute(flags)}
         if unit or text or pattern:
             if not unit or not text:
                 raise click.UsageError("a label of your own needs both --unit and --label")
-            result = score_label(catalogue, unit, text, pattern, model=model or "", progress=progress, hierarchy=_concepts(flags),
-                                 **_compute(flags))
+            result = score_label(catalogue, unit, text, pattern, **shared_)
             print_rows(("figure", "value"), list(result.items()), as_json=as_json)
             return 0
-        count = verb(catalogue, scorer=scorer, simulator=simulator, units=units, limit=limit, model=model or "", redo=redo,
-                     progress=progress, hierarchy=_concepts(flags), **_compute(flags))
+        count = verb(catalogue, scorer=scorer, units=units, limit=limit, redo=redo, **shared_)
     return _report(f"scored by {scorer}", count, flags)
 
 
 @click.command()
-@shared("units", "limit", "db", "model", "hierarchy", *COMPUTE, "redo")
-def choose(units: str | None, limit: int | None, db: str | None, model: str | None, redo: bool, **flags: Any) -> int:
+@click.option("--simulator", metavar="NAME", help="That read the sentences, where several did.")
+@click.option("-E", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the scorer simulation.")
+@shared("units", "limit", "db", "model", *LLM, "hierarchy", *COMPUTE, "redo")
+def choose(simulator: str | None, settings: tuple[str, ...], units: str | None, limit: int | None, db: str | None, model: str | None, redo: bool,
+           **flags: Any) -> int:
     """Choose one label per unit on the select split and score it on the test split, once."""
     from autolabel.pipeline import choose as verb
 
-    catalogue = open_catalogue(db)
-    with progress_bar(flags["quiet"], str(catalogue.path)) as progress:
-        count = verb(catalogue, units=units, limit=limit, model=model or "", redo=redo, progress=progress,
-                     hierarchy=_concepts(flags), **_compute(flags))
+    catalogue, detail = open_catalogue(db), Detail()
+    with asking(catalogue, flags, detail) as how, progress_bar(flags["quiet"], str(catalogue.path), detail) as progress:
+        count = verb(catalogue, units=units, limit=limit, model=model or "", redo=redo, progress=progress, hierarchy=_concepts(flags),
+                     simulator=simulator or "", settings=setting(settings), **how, **_compute(flags))
     return _report("chosen", count, flags)
 
 
 @click.command()
-@click.option("--explainer", "explainers", multiple=True, metavar="NAME", help="May be repeated [induce, tokens, ngram].")
-@shared("units", "limit", "db", "model", "hierarchy", *COMPUTE, "redo")
-def label(explainers: tuple[str, ...], units: str | None, limit: int | None, db: str | None, model: str | None,
-          redo: bool, **flags: Any) -> int:
+@click.option("--explainer", "explainers", multiple=True, metavar="NAME", help="May be repeated [induce, tokens, ngram; with --llm structured too].")
+@click.option("-E", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the explainers that have it.")
+@click.option("--simulator", metavar="NAME", help="Reads sentences without a pattern [the one that fits the LLM].")
+@click.option("-S", "scorer_settings", multiple=True, metavar="KEY=VALUE", help="A setting of the scorer simulation.")
+@shared("units", "limit", "db", "model", *LLM, "hierarchy", *COMPUTE, "redo")
+def label(explainers: tuple[str, ...], settings: tuple[str, ...], simulator: str | None, scorer_settings: tuple[str, ...], units: str | None,
+          limit: int | None, db: str | None, model: str | None, redo: bool, **flags: Any) -> int:
     """explain + score + choose."""
     from autolabel.pipeline import label as verb
 
-    catalogue = open_catalogue(db)
-    with progress_bar(flags["quiet"], str(catalogue.path)) as progress:
-        count = verb(catalogue, explainers=explainers or None, units=units, limit=limit, model=model or "", redo=redo, progress=progress,
-                     hierarchy=_concepts(flags), **_compute(flags))
+    catalogue, detail = open_catalogue(db), Detail()
+    with asking(catalogue, flags, detail) as how, progress_bar(flags["quiet"], str(catalogue.path), detail) as progress:
+        count = verb(catalogue, explainers=explainers or None, settings=setting(settings), simulator=simulator or "",
+                     scorer_settings=setting(scorer_settings), units=units, limit=limit, model=model or "", redo=redo, progress=progress,
+                     hierarchy=_concepts(flags), **how, **_compute(flags))
     return _report("labelled", count, flags)
 
 

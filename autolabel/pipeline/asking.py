@@ -39,6 +39,7 @@ class Failure:
     message: str
     reply: str  # as it came, empty where nothing did
     created: datetime.datetime  # UTC
+    explainer: str = ""  # registered name, where it is not known from elsewhere
 
 
 @dataclass

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +13,15 @@ from autolabel.catalogue import Catalogue
 from autolabel.errors import SettingsError
 from autolabel.pipeline.baselines import read_baselines
 from autolabel.pipeline.explaining import Count
+from autolabel.pipeline.failing import costs_of, failed_row, failed_units
 from autolabel.pipeline.labels import hierarchy as concepts
 from autolabel.pipeline.labels import read_explanations, runnable, runner
 from autolabel.pipeline.progress import Progress, silent
+from autolabel.pipeline.reader import Reader, check
+from autolabel.pipeline.reported import columns_of, read_on_test, seconds, selected_by
 from autolabel.pipeline.selection import select_units
 from autolabel.pipeline.session import ModelRow, dicts, model_row, recorded, subject_of
+from autolabel.protocols import LLM
 from autolabel.types import Explanation, Score, Unit, digest
 
 if TYPE_CHECKING:
@@ -32,9 +37,13 @@ SCORE_EXTRA = ("p_foreign", "p_size", "rank", "mass_recall")
 
 
 def choose(catalogue: Catalogue, *, units: str | Iterable[str] | None = None, limit: int | None = None, model: str = "", hierarchy: str = "",
-           seed: int = 0, batch_size: int = 32, device: str = "auto", dtype: str = "auto", threads: int = 0, redo: bool = False,
-           progress: Progress = silent) -> Count:
+           simulator: str = "", llm: LLM | None = None, settings: Mapping[str, str] | None = None, prompts: str = "", concurrency: int = 8, seed: int = 0,
+           batch_size: int = 32, device: str = "auto", dtype: str = "auto", threads: int = 0, redo: bool = False, progress: Progress = silent) -> Count:
     """Choose by sqrt(max(rho, 0) max(peak, 0)) on select, and score the chosen labels and each explainer's best on test.
+
+    Labels with a pattern are run over the whole split; a sentence without one is read on a sample by the simulator that read it on
+    select (`simulator` says which where several did; `llm` is whom it asks; settings: of the scorer simulation). A unit that
+    no explainer has a label for because its calls failed is attempted all the same: its verdict is `failed`.
 
     The verdicts, whose false-discovery rate is over all attempted units of the model, are made anew for all of them. Units
     whose candidates are as they were at the last choice are not looked at again; every look at test is counted.
@@ -48,39 +57,67 @@ def choose(catalogue: Catalogue, *, units: str | Iterable[str] | None = None, li
     known = concepts(hierarchy)
     for e in runnable(read_explanations(catalogue, row.name, wanted), known):
         by_unit.setdefault(e.unit, []).append(e)
-    if not by_unit:
+    failed = {unit: why for unit, why in failed_units(catalogue, row.name).items() if unit not in by_unit and (wanted is None or unit in wanted)}
+    if not by_unit and not failed:
         raise SettingsError(f"{row.name} has no explanations yet: run `autolabel explain` and `autolabel score`")
-    selected = _selected(catalogue, row.name)
+    selected = _selected(catalogue, row.name, simulator)
     if missing := [e for es in by_unit.values() for e in es if e.abstained is None and e.id not in selected]:
         raise SettingsError(f"{len(missing):,} candidates of {row.name} have no score on select yet: run `autolabel score`")
     looks = {_key(r): (r[4], r[5]) for r in catalogue.read(
         "SELECT layer, site, neuron, side, test_looks, extra ->> 'candidates' FROM choices WHERE model = ?", [row.name])}
-    candidates = {unit: digest(sorted(e.id for e in es)) for unit, es in by_unit.items()}
-    todo = [unit for unit in by_unit if redo or looks.get(_address(unit), (0, ""))[1] != candidates[unit]]
+    candidates = {unit: digest(sorted(_as_seen(e, selected) for e in es)) for unit, es in by_unit.items()} | {
+        unit: digest("failed", f.kind, f.message) for unit, f in failed.items()}
+    todo = [unit for unit in candidates if redo or looks.get(_address(unit), (0, ""))[1] != candidates[unit]]
+    before = Count(len(candidates), 0, len(candidates) - len(todo), 0, 0)
     if not todo:
-        return Count(len(by_unit), 0, len(by_unit), 0, 0)
-    chosen, others = _pick({unit: by_unit[unit] for unit in todo}, selected)
+        return before
+    chosen, others = _pick({unit: by_unit[unit] for unit in todo if unit in by_unit}, selected)
+    sentences = seconds(selected, list({e.id: e for e in [*chosen.values(), *others]}.values()))
+    reader = Reader("simulation", selected[sentences[0].id].simulator if sentences else "embedding", llm, settings or {}, prompts, concurrency)
+    check(reader)
     subject = subject_of(catalogue, row, device=device, dtype=dtype, threads=threads)
     with recorded(catalogue, "choose", {"units": units, "limit": limit, "hierarchy": known.hash}, model=row.name, model_hash=row.hash, corpus=row.corpus_id,
                   seed=seed) as run:
         from autolabel.scorers.report import score_test
 
         progress("scoring on test", 0, len(todo))
-        result = score_test([e for e in chosen.values() if e.abstained is None], others, test_evidence(catalogue, subject, batch_size=batch_size),
+        evidence = test_evidence(catalogue, subject, batch_size=batch_size)
+        scorer = reader.build(catalogue, row, subject, known, selected, _neighbours([*chosen.values(), *others])) if sentences else None
+        read, pending = read_on_test(scorer, sentences, evidence)
+        if pending:
+            return replace(before, pending=pending)
+        result = score_test([e for e in chosen.values() if e.abstained is None], others, evidence,
                             explain_split(catalogue, subject, batch_size=batch_size), run=runner(subject, known),
                             baselines=read_baselines(catalogue, row.name), selected=selected)
-        rows = _rows(result, chosen, {u: (looks.get(_address(u), (0, ""))[0] + 1, candidates[u]) for u in todo}, row.name, run)
-        _write(catalogue, row, rows, result, todo, run)
+        seen = {u: (looks.get(_address(u), (0, ""))[0] + (u in chosen), candidates[u]) for u in todo}
+        costs = costs_of(catalogue, row.name)
+        rows = [r | {"cost_usd": costs.get(_address(u), 0.0)} for u, r in zip(chosen, _rows(result, chosen, seen, row.name, run, read), strict=True)]
+        rows += [failed_row(failed[u], seen[u], run) for u in todo if u in failed]
+        _write(catalogue, row, rows, result, list(read.values()), todo, run)
         progress("scoring on test", len(todo), len(todo))
     abstained = sum(e.abstained is not None for e in chosen.values())
-    return Count(len(by_unit), len(todo), len(by_unit) - len(todo), abstained, 0)
+    return replace(before, done=len(todo), abstained=abstained, failed=sum(u in failed for u in todo))
 
 
-def _selected(catalogue: Catalogue, model: str) -> dict[str, Score]:
+def _selected(catalogue: Catalogue, model: str, simulator: str) -> dict[str, Score]:
     rows = catalogue.read("SELECT explanation, scorer, simulator, value, low, high, n, reason, peak, extra FROM scores "
-                          "WHERE model = ? AND split = 'select' AND scorer = 'correlation'", [model])
-    return {e: Score(e, scorer, simulator, "select", value, low, high, n, reason, {"peak": top, **json.loads(extra or "{}")})
-            for e, scorer, simulator, value, low, high, n, reason, top, extra in rows}
+                          "WHERE model = ? AND split = 'select' AND scorer IN ('correlation', 'simulation')", [model])
+    return selected_by(rows, simulator)
+
+
+def _as_seen(e: Explanation, selected: Mapping[str, Score]) -> str:
+    """A candidate and what read it: a sentence that a simulator has read since is another candidate."""
+    s = selected.get(e.id)
+    return e.id if s is None or s.scorer == "correlation" else f"{e.id} {s.simulator}"
+
+
+def _neighbours(labels: Sequence[Explanation]) -> Callable[[Explanation], list[Explanation]]:
+    """One pattern label of each other unit of a label's layer and side."""
+    by_layer: dict[tuple[str, str, str], dict[Unit, Explanation]] = {}
+    for e in labels:
+        if e.pattern is not None:
+            by_layer.setdefault((e.unit.layer, e.unit.site, e.unit.side), {}).setdefault(e.unit, e)
+    return lambda e: [x for unit, x in by_layer.get((e.unit.layer, e.unit.site, e.unit.side), {}).items() if unit != e.unit]
 
 
 def _pick(by_unit: Mapping[Unit, Sequence[Explanation]], selected: Mapping[str, Score]) -> tuple[dict[Unit, Explanation], list[Explanation]]:
@@ -106,9 +143,9 @@ def _pick(by_unit: Mapping[Unit, Sequence[Explanation]], selected: Mapping[str, 
     return chosen, others
 
 
-def _rows(result: TestResult, chosen: Mapping[Unit, Explanation], looks: Mapping[Unit, tuple[int, str]], model: str,
-          run: str) -> list[dict[str, Any]]:
-    """A row of `choices` for each unit, verdict and q left open."""
+def _rows(result: TestResult, chosen: Mapping[Unit, Explanation], looks: Mapping[Unit, tuple[int, str]], model: str, run: str,
+          read: Mapping[str, Score]) -> list[dict[str, Any]]:
+    """A row of `choices` for each unit, verdict and q left open. `read`: the scores of sentences that a simulator read."""
     at = {e: i for i, e in enumerate(result.explanation)}
     columns = result.columns()
     rows = []
@@ -127,11 +164,15 @@ def _rows(result: TestResult, chosen: Mapping[Unit, Explanation], looks: Mapping
             row |= {"simulator": "pattern" if e.pattern else None, "n": int(result.n[i]), "rank": int(result.rank[i]) if result.rank[i] > 0 else None}
             extra |= {name: _value(columns[name][i]) for name in EXTRA}
             extra |= {"unscored": _value(result.unscored[i]), "imprecise": _value(result.imprecise[i])}
+            if e.id in read:
+                figures, more = columns_of(read[e.id])
+                row, extra = row | figures, extra | more
         rows.append(row | {"extra": json.dumps(extra)})
     return rows
 
 
-def _write(catalogue: Catalogue, row: ModelRow, rows: list[dict[str, Any]], result: TestResult, units: Sequence[Unit], run: str) -> None:
+def _write(catalogue: Catalogue, row: ModelRow, rows: list[dict[str, Any]], result: TestResult, read: Sequence[Score], units: Sequence[Unit],
+           run: str) -> None:
     """Replace these units' choices, judge all attempted units of the model together, write the test scores; in one go at the end."""
     from autolabel.pipeline.judging import judge_all, test_scores
     from autolabel.pipeline.scoring import score_columns
@@ -143,15 +184,15 @@ def _write(catalogue: Catalogue, row: ModelRow, rows: list[dict[str, Any]], resu
     judged = judge_all(everything)
     columns = {name: [r[name] for r in everything] for name in names} | {
         "verdict": judged.verdict.tolist(), "reason": judged.reason.tolist(), "p": judged.p.tolist(), "q_value": judged.q.tolist()}
-    scores = test_scores(result, SCORE_EXTRA)
+    scores = [*test_scores(result, SCORE_EXTRA), *read]
     with catalogue.writer() as writer:
-        def replace(_connection: object) -> None:  # one transaction: a kill leaves the old choices or the new ones
+        def replace_them(_connection: object) -> None:  # one transaction: a kill leaves the old choices or the new ones
             writer.delete("choices", "model = ?", [row.name])
             writer.insert("choices", columns)
-            writer.delete("scores", "model = ? AND split = 'test' AND explanation IN (SELECT unnest(?))", [row.name, result.explanation.tolist()])
+            writer.delete("scores", "model = ? AND split = 'test' AND explanation IN (SELECT unnest(?))", [row.name, [s.explanation for s in scores]])
             writer.insert("scores", score_columns(row, scores, run))
 
-        writer.write(replace)
+        writer.write(replace_them)
 
 
 def _address(unit: Unit) -> tuple[str, str, int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ from autolabel.types import Unit
 if TYPE_CHECKING:
     import duckdb
 
+CHOICE = ("explanation", "llm", "simulator", "score", "ci_low", "ci_high", "peak", "peak_low", "peak_high", "n", "baseline", "peak_baseline",
+          "ceiling", "rho_context", "rho_context_low", "rho_context_high", "contextual", "rho_new", "rho_new_low", "rho_new_high", "carries_over",
+          "informative", "rank", "mass_recall", "cost_usd")  # what a failed unit has nothing to say of
 COLUMNS = ("run", "model", "layer", "site", "neuron", "side", "explainer", "stage", "kind", "message", "reply", "created")
 
 
@@ -34,3 +38,28 @@ def note_failures(catalogue: Catalogue, settled: Sequence[Unit], failures: Seque
 
     with catalogue.writer() as writer:
         writer.write(replace)
+
+
+def failed_units(catalogue: Catalogue, model: str) -> dict[Unit, Failure]:
+    """Units of a model for which explaining failed, and no explainer has anything; the latest failure of each."""
+    rows = catalogue.read("SELECT layer, site, neuron, side, explainer, kind, message, reply, created FROM t_failures f WHERE model = ? "
+                          "AND stage = 'explain' AND neuron IS NOT NULL AND NOT EXISTS (SELECT 1 FROM explanations e WHERE e.model = f.model AND "
+                          "e.layer = f.layer AND e.site = f.site AND e.neuron = f.neuron AND e.side = f.side) ORDER BY created", [model])
+    return {Unit(model, layer, site, neuron, side): Failure(Unit(model, layer, site, neuron, side), kind, message, reply or "", created, explainer)
+            for layer, site, neuron, side, explainer, kind, message, reply, created in rows}
+
+
+def failed_row(failure: Failure, seen: tuple[int, str], run: str) -> dict[str, Any]:
+    """A row of `choices` without a label: `seen` are the looks at test so far and the digest of the candidates."""
+    u = failure.unit
+    row: dict[str, Any] = dict.fromkeys(CHOICE)
+    return row | {"model": u.model, "layer": u.layer, "site": u.site, "neuron": u.index, "side": u.side, "explainer": failure.explainer,
+                  "test_looks": seen[0], "p_foreign": 1.0, "p_size": 1.0, "run": run,
+                  "extra": json.dumps({"candidates": seen[1], "failed": f"{failure.kind}: {failure.message}"})}
+
+
+def costs_of(catalogue: Catalogue, model: str) -> dict[tuple[str, str, int, str], float | None]:
+    """(layer, site, neuron, side) -> dollars of all its explanations; None where the price of one is not known."""
+    rows = catalogue.read("SELECT layer, site, neuron, side, CASE WHEN count(*) = count(cost_usd) THEN sum(cost_usd) END FROM explanations "
+                          "WHERE model = ? GROUP BY ALL", [model])
+    return {(layer, site, neuron, side): cost for layer, site, neuron, side, cost in rows}

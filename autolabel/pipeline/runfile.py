@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from autolabel.pipeline.extracting import extract
 from autolabel.pipeline.labels import hierarchy as concepts
 from autolabel.pipeline.progress import Progress, silent
 from autolabel.pipeline.scoring import score
-from autolabel.registry import build
+from autolabel.protocols import LLM, Explainer
+from autolabel.registry import build, setting_names
 from autolabel.settings import read_toml
 
 EXPLAINERS = ("induce", "ngram", "tokens")
+ASKED = "structured"  # beside them where there is an LLM
 SECTIONS: Mapping[str, frozenset[str]] = {
     "extract": frozenset({"subject", "corpus", "db", "layers", "context", "max_tokens", "text_column", "split_on", "site", "revision"}),
     "label": frozenset({"explainers", "units", "limit", "hierarchy"}),
@@ -26,17 +29,40 @@ SECTIONS: Mapping[str, frozenset[str]] = {
 }
 
 
-def label(catalogue: Catalogue, *, explainers: Sequence[str] | None = None, units: str | Iterable[str] | None = None, limit: int | None = None,
-          model: str = "", hierarchy: str = "", redo: bool = False, progress: Progress = silent, **compute: Any) -> Count:
+def label(catalogue: Catalogue, *, explainers: Sequence[str] | None = None, settings: Mapping[str, str] | None = None, simulator: str = "",
+          scorer_settings: Mapping[str, str] | None = None, llm: LLM | None = None, prompts: str = "", concurrency: int = 8,
+          units: str | Iterable[str] | None = None, limit: int | None = None, model: str = "", hierarchy: str = "", redo: bool = False,
+          progress: Progress = silent, **compute: Any) -> Count:
     """Explain with each explainer, score the candidates on select, choose and score on test.
 
-    hierarchy: a file of concepts of your own; compute: seed, device, dtype, ...
+    llm: whom explainers and simulators ask; with one, `structured` stands before the explainers that need none. settings: of the
+    explainers that have them. simulator: reads sentences without a pattern (empty: the one that fits the LLM), scorer_settings: of
+    the scorer that lets it. hierarchy: a file of concepts of your own; compute: seed, device, dtype, ... Where calls go through files,
+    `pending` says how many units wait for answers; nothing is chosen before all are there.
     """
-    parts = {"hierarchy": concepts(hierarchy)}
-    explain_all(catalogue, {name: build("explainers", name, parts=parts) for name in explainers or EXPLAINERS}, units=units, limit=limit, model=model,
-                redo=redo, progress=progress, **compute)
-    score(catalogue, units=units, limit=limit, model=model, hierarchy=hierarchy, redo=redo, progress=progress, **compute)
-    return choose(catalogue, units=units, limit=limit, model=model, hierarchy=hierarchy, redo=redo, progress=progress, **compute)
+    parts = {"hierarchy": concepts(hierarchy), "llm": llm, "prompts": prompts or None}
+    names = list(explainers or (EXPLAINERS if llm is None else (ASKED, *EXPLAINERS)))
+    built = build_each(names, settings or {}, parts)
+    counts = explain_all(catalogue, built, units=units, limit=limit, model=model, concurrency=concurrency, redo=redo, progress=progress, **compute)
+    how: dict[str, Any] = {"units": units, "limit": limit, "model": model, "hierarchy": hierarchy, "redo": redo, "progress": progress, **compute}
+    score(catalogue, **how)
+    pending, failed = sum(c.pending for c in counts.values()), max(c.failed for c in counts.values())
+    reads: dict[str, Any] = {"llm": llm, "prompts": prompts, "concurrency": concurrency, "settings": scorer_settings}
+    if llm is not None or simulator:
+        pending += score(catalogue, scorer="simulation", simulator=simulator, which="sentences", **reads, **how).pending
+    if pending:
+        return Count(sum(c.asked for c in counts.values()), 0, 0, 0, failed, pending)
+    chosen = choose(catalogue, simulator=simulator, **reads, **how)
+    return replace(chosen, failed=max(failed, chosen.failed))
+
+
+def build_each(names: Sequence[str], settings: Mapping[str, str], parts: Mapping[str, Any]) -> dict[str, Explainer]:
+    """The explainers of these names; each takes the settings that it has. Raises SettingsError where none has one."""
+    known = {name: setting_names("explainers", name) for name in names}
+    if unknown := sorted(set(settings) - set().union(*known.values())):
+        has = "; ".join(f"{name} has {', '.join(sorted(keys)) or 'none'}" for name, keys in known.items())
+        raise SettingsError(f"no explainer here has the setting {unknown[0]!r}: {has}")
+    return {name: build("explainers", name, {k: v for k, v in settings.items() if k in known[name]}, parts) for name in names}
 
 
 def run(file: str | Path, *, redo: bool = False, progress: Progress = silent) -> Catalogue:

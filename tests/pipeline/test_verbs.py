@@ -75,7 +75,7 @@ def test_a_label_of_your_own_is_scored_like_any_other(catalogue: al.Catalogue) -
     mine = al.score_label(catalogue, unit, "what the program said", pattern)
     assert mine["score"] == pytest.approx(score, abs=1e-9) and mine["peak"] == pytest.approx(peak, abs=1e-9)
     assert catalogue.read("SELECT label FROM candidates WHERE explainer = 'human'") == [("what the program said",)]
-    assert al.score_label(catalogue, unit, "only a sentence")["reason"].startswith("no simulator reads sentences yet")
+    assert al.score_label(catalogue, unit, "only a sentence")["reason"].startswith("nothing reads the sentence")
     with pytest.raises(PatternError, match="column"):
         al.score_label(catalogue, unit, "broken", '{"any": [{"onn": {"word": ["x"]}}]}')
 

@@ -33,7 +33,7 @@ WITH s AS (
            max(value) FILTER (split = 'test') AS test_score, max(low) FILTER (split = 'test') AS test_low,
            max(high) FILTER (split = 'test') AS test_high, max(peak) FILTER (split = 'test') AS test_peak,
            max(reason) AS reason
-    FROM scores WHERE scorer = 'correlation' GROUP BY ALL)
+    FROM scores WHERE scorer IN ('correlation', 'simulation') GROUP BY ALL)
 SELECT e.model || '/' || e.layer || '-' || e.site || '/' || CASE e.side WHEN '-' THEN '-' ELSE '' END || e.neuron AS unit,
        e.model, e.layer, e.site, e.neuron, e.side, e.id AS explanation,
        nullif(e.text, '') AS label, e.pattern, e.explainer, e.llm, s.simulator,
@@ -42,7 +42,8 @@ SELECT e.model || '/' || e.layer || '-' || e.site || '/' || CASE e.side WHEN '-'
        e.abstained IS NOT NULL AS abstained, coalesce(e.abstained, s.reason) AS reason, e.cost_usd
 FROM explanations e
 LEFT JOIN s ON s.explanation = e.id
-WHERE e.model NOT IN (SELECT name FROM models WHERE is_control);
+WHERE e.model NOT IN (SELECT name FROM models WHERE is_control)
+QUALIFY NOT (e.pattern IS NULL AND coalesce(s.simulator, '') = 'pattern' AND count(*) OVER (PARTITION BY e.id) > 1);
 
 -- One row per record: a unit on an excerpt. token is the one where the unit fires most; before and after are the text around it.
 CREATE OR REPLACE VIEW exemplars AS
@@ -74,13 +75,13 @@ tested AS (
            try_cast(t.extra ->> 'cost_usd' AS DOUBLE) AS cost, coalesce(s.value, -2) AS selected
     FROM scores t
     LEFT JOIN (SELECT explanation, simulator, max(value) AS value FROM scores
-               WHERE split = 'select' AND scorer = 'correlation' GROUP BY ALL) s
+               WHERE split = 'select' AND scorer IN ('correlation', 'simulation') GROUP BY ALL) s
            ON s.explanation = t.explanation AND s.simulator IS NOT DISTINCT FROM t.simulator
-    WHERE t.split = 'test' AND t.scorer = 'correlation'),
+    WHERE t.split = 'test' AND t.scorer IN ('correlation', 'simulation')),
 best AS (
     SELECT e.model, e.explainer, t.simulator, e.layer, e.site, e.neuron, e.side,
            arg_max(struct_pack(value := t.value, verdict := t.verdict), (t.selected, e.id)) AS b, sum(t.cost) AS cost
-    FROM tested t JOIN explanations e ON e.id = t.explanation GROUP BY ALL),
+    FROM tested t JOIN explanations e ON e.id = t.explanation WHERE t.simulator <> 'pattern' OR e.pattern IS NOT NULL GROUP BY ALL),
 scored AS (
     SELECT model, explainer, simulator, count(b.value) AS scored, avg(b.value) AS mean_score, stddev_samp(b.value) AS sd,
            count(*) FILTER (b.verdict = 'confirmed') AS confirmed, sum(cost) AS cost
