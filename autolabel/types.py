@@ -272,7 +272,7 @@ class Call:
     digest: str  # content address of model, address, messages and settings: equal calls are made once
     role: Role  # what the answer is for
     llm: str  # `provider/model`
-    state: str  # `asked`: about to be sent; `done`; `failed:KIND`: ended in the LLMError of that kind; `lost`: asked, and the process was killed
+    state: str  # `asked`: about to be sent; `done`; `failed:KIND`; `lost`: asked, then the process was killed; `waiting`: for a file
     request: str = ""  # JSON of what the digest is made of
     reply: str | None = None  # as it came, before anyone read it
     usage: Usage | None = None  # None where it was not said

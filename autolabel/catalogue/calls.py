@@ -117,6 +117,14 @@ class CallStore:
             with self._guard:
                 self._new.add(call.digest)
 
+    def put_all(self, calls: Sequence[Call]) -> None:
+        """Many outcomes at once, as they come from a file; returns after the commit."""
+        assert self._writer is not None, "a CallStore is used inside `with`"
+        if calls:
+            self._writer.write(_Batch(self, [(call, _now()) for call in calls]).work)
+            with self._guard:
+                self._new.update(call.digest for call in calls if call.state in SERVED)
+
     def taken(self, batch: _Batch) -> None:
         """The batch is being written: later calls go into the next one."""
         with self._guard:

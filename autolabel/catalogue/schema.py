@@ -31,6 +31,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "t_audits": ("model", "number"),
     "calls": ("digest",),
     "prompts_excerpts": ("call", "excerpt"),
+    "batches": ("key",),
 }
 TABLES = tuple(KEYS)  # all but the two the store keeps for itself: meta, ledger
 VIEWS = ("neurons", "labels", "candidates", "exemplars", "leaderboard", "failures", "documents", "excerpts", "audits")

@@ -10,13 +10,13 @@ from autolabel.cli.common import COMPUTE, Detail, note, open_catalogue, print_ro
 from autolabel.cli.llm import LLM, asking
 
 
-def _compute(flags: dict[str, Any]) -> dict[str, Any]:
+def compute_of(flags: dict[str, Any]) -> dict[str, Any]:
     """The compute settings of a verb, from flags, environment, autolabel.toml and defaults."""
     s = settings_from(**{k: flags.get(k) for k in ("seed", "device", "dtype", "batch_size", "threads")})
     return {"seed": s.seed, "device": s.device, "dtype": s.dtype, "batch_size": s.batch_size, "threads": s.threads}
 
 
-def _concepts(flags: dict[str, Any]) -> str:
+def concepts_from(flags: dict[str, Any]) -> str:
     """The file of concepts of one's own, empty where there is none."""
     return settings_from(hierarchy=flags.get("hierarchy")).hierarchy
 
@@ -76,7 +76,7 @@ def extract(subject: str, corpus: tuple[str, ...], layers: str | None, control: 
     with progress_bar(flags["quiet"], s.db) as progress:
         catalogue = verb(subject, corpus=corpus, db=s.db, layers=layers, context=s.context, max_tokens=s.max_tokens, control=control,
                          revision=s.revision, text_column=s.text_column, split_on=s.split_on, site=s.site, redo=redo, progress=progress,
-                         notes=lambda text: note(text, flags["quiet"]), **_compute(flags))
+                         notes=lambda text: note(text, flags["quiet"]), **compute_of(flags))
     note(f"{catalogue.path}: extracted; next: autolabel label --db {catalogue.path}", flags["quiet"])
 
 
@@ -92,7 +92,7 @@ def explain(explainer: str, settings: tuple[str, ...], units: str | None, limit:
     catalogue, detail = open_catalogue(db), Detail()
     with asking(catalogue, flags, detail) as how, progress_bar(flags["quiet"], str(catalogue.path), detail) as progress:
         count = verb(catalogue, explainer, settings=setting(settings), units=units, limit=limit, model=model or "", redo=redo,
-                     progress=progress, hierarchy=_concepts(flags), **how, **_compute(flags))
+                     progress=progress, hierarchy=concepts_from(flags), **how, **compute_of(flags))
     return _report(f"explained by {explainer}", count, flags)
 
 
@@ -112,8 +112,8 @@ def score(scorer: str, simulator: str | None, settings: tuple[str, ...], unit: s
 
     catalogue, detail = open_catalogue(db), Detail()
     with asking(catalogue, flags, detail) as how, progress_bar(flags["quiet"], str(catalogue.path), detail) as progress:
-        shared_: dict[str, Any] = {"model": model or "", "progress": progress, "hierarchy": _concepts(flags), "simulator": simulator or "",
-                                   "settings": setting(settings), **how, **_compute(flags)}
+        shared_: dict[str, Any] = {"model": model or "", "progress": progress, "hierarchy": concepts_from(flags), "simulator": simulator or "",
+                                   "settings": setting(settings), **how, **compute_of(flags)}
         if unit or text or pattern:
             if not unit or not text:
                 raise click.UsageError("a label of your own needs both --unit and --label")
@@ -135,8 +135,8 @@ def choose(simulator: str | None, settings: tuple[str, ...], units: str | None, 
 
     catalogue, detail = open_catalogue(db), Detail()
     with asking(catalogue, flags, detail) as how, progress_bar(flags["quiet"], str(catalogue.path), detail) as progress:
-        count = verb(catalogue, units=units, limit=limit, model=model or "", redo=redo, progress=progress, hierarchy=_concepts(flags),
-                     simulator=simulator or "", settings=setting(settings), **how, **_compute(flags))
+        count = verb(catalogue, units=units, limit=limit, model=model or "", redo=redo, progress=progress, hierarchy=concepts_from(flags),
+                     simulator=simulator or "", settings=setting(settings), **how, **compute_of(flags))
     return _report("chosen", count, flags)
 
 
@@ -155,7 +155,7 @@ def label(explainers: tuple[str, ...], settings: tuple[str, ...], simulator: str
     with asking(catalogue, flags, detail) as how, progress_bar(flags["quiet"], str(catalogue.path), detail) as progress:
         count = verb(catalogue, explainers=explainers or None, settings=setting(settings), simulator=simulator or "",
                      scorer_settings=setting(scorer_settings), units=units, limit=limit, model=model or "", redo=redo, progress=progress,
-                     hierarchy=_concepts(flags), **how, **_compute(flags))
+                     hierarchy=concepts_from(flags), **how, **compute_of(flags))
     return _report("labelled", count, flags)
 
 

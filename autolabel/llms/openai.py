@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any  # Any: JSON
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar  # Any: JSON
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from autolabel.errors import AuthError, EndpointError, ExtraError, LLMError, ModelError, RequestError, SetupError
@@ -22,6 +22,7 @@ from autolabel.types import Ask, Completion
 if TYPE_CHECKING:
     import openai
 
+T = TypeVar("T")
 HOME = "https://api.openai.com/v1"  # where `openai/MODEL` lives without a base URL
 ADAPTIONS = 8  # features that one call may find refused
 
@@ -111,6 +112,16 @@ class OpenAI:
                 self._client = openai.OpenAI(api_key=self.key.reveal() if self.key else "none", base_url=self._url, max_retries=0,
                                              timeout=openai.Timeout(self.timeout, connect=min(10.0, self.timeout)), default_query=self._query)
             return self._client
+
+    def with_client(self, call: Callable[[openai.OpenAI], T]) -> T:
+        """What a call of the SDK gives (files, batches). Raises LLMError."""
+        try:
+            return call(self.client)
+        except LLMError:
+            raise
+        except Exception as error:  # all that the SDK and its transport raise
+            failed = self._failure(error)
+        raise failed
 
     def close(self) -> None:
         """End the connections."""

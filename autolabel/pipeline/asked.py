@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from autolabel.catalogue import Catalogue
 from autolabel.errors import SettingsError
 from autolabel.llms.stack import Stack
+
+if TYPE_CHECKING:
+    from autolabel.llms.openai import OpenAI
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,18 @@ def asking(catalogue: Catalogue, access: Access, *, say: Callable[[str], None] =
             raise
         finally:
             made.close()
+
+
+def opened(catalogue: Catalogue, access: Access) -> OpenAI:
+    """The bare client, for files and batches. Raises SettingsError where the LLM is none behind a server."""
+    from autolabel.catalogue.memory import Memory
+    from autolabel.llms import open_llm
+    from autolabel.llms.openai import OpenAI
+
+    llm = open_llm(access.llm, access.base_url or None, key_file=access.key_file or None, timeout=access.timeout, memory=Memory(catalogue))
+    if not isinstance(llm, OpenAI):
+        raise SettingsError(f"batches are handed to openai/MODEL, not to {access.llm}")
+    return llm
 
 
 def corpus_of(catalogue: Catalogue) -> str | None:

@@ -13,7 +13,7 @@ from autolabel.verdicts import Findings, judge
 COLUMNS = ("p_foreign", "p_size", "baseline", "peak", "peak_low", "peak_high", "peak_baseline", "mass_recall", "informative")
 EXTRA = ("se", "df", "base_rate", "f1", "precision", "recall", "r2_linear", "r2_isotonic", "rho_over_baseline_low", "rho_over_baseline_high",
          "peak_over_baseline_low", "peak_over_baseline_high", "n_documents", "foreign_pooled", "foreign_one_rank", "top_and_random",
-         "missing_tokens", "failed", "adaptive", "imprecise")
+         "missing_tokens", "adaptive", "imprecise")
 NOTHING = ("rho_context", "rho_context_low", "rho_context_high", "rho_new", "rho_new_low", "rho_new_high", "contextual", "carries_over")
 # of a label that is no pattern and was not run on explain
 
@@ -60,7 +60,7 @@ def columns_of(score: Score) -> tuple[dict[str, Any], dict[str, Any]]:
     columns = {"score": score.value, "ci_low": score.low, "ci_high": score.high, "n": score.n, "simulator": score.simulator,
                "rank": rank if isinstance(rank, int) and rank > 0 else None} | {name: x.get(name) for name in COLUMNS}
     columns |= dict.fromkeys(NOTHING)
-    return columns, {name: x.get(name) for name in EXTRA} | {"unscored": score.reason}
+    return columns, {name: x.get(name) for name in EXTRA} | {"unscored": score.reason, "failed_calls": x.get("failed")}
 
 
 def seconds(scores: Mapping[str, Score], labels: Sequence[Explanation]) -> list[Explanation]:

@@ -45,10 +45,11 @@ def label(catalogue: Catalogue, *, explainers: Sequence[str] | None = None, sett
     built = build_each(names, settings or {}, parts)
     counts = explain_all(catalogue, built, units=units, limit=limit, model=model, concurrency=concurrency, redo=redo, progress=progress, **compute)
     how: dict[str, Any] = {"units": units, "limit": limit, "model": model, "hierarchy": hierarchy, "redo": redo, "progress": progress, **compute}
-    score(catalogue, **how)
+    if some := any(c.done + c.before for c in counts.values()):  # else every call failed, and there is nothing to compare
+        score(catalogue, **how)
     pending, failed = sum(c.pending for c in counts.values()), max(c.failed for c in counts.values())
     reads: dict[str, Any] = {"llm": llm, "prompts": prompts, "concurrency": concurrency, "settings": scorer_settings}
-    if llm is not None or simulator:
+    if some and (llm is not None or simulator):
         pending += score(catalogue, scorer="simulation", simulator=simulator, which="sentences", **reads, **how).pending
     if pending:
         return Count(sum(c.asked for c in counts.values()), 0, 0, 0, failed, pending)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import autolabel as al
+from autolabel.catalogue.checks import counts_add_up
 from autolabel.errors import RefusedError, SettingsError
 from autolabel.llms.scripted import Scripted
 from autolabel.protocols import Message
@@ -31,7 +32,7 @@ def catalogue(small: Path, tmp_path: Path) -> al.Catalogue:
 def knows(messages: Sequence[Message], ask: Ask) -> str:
     """Explains every neuron by two words, and simulates that label to the letter."""
     if ask.role == "explain":
-        return LABEL
+        return f"LABEL: {LABEL}"
     if ask.role == "detect":
         numbers = re.findall(r"^\[\w+ (\d+)\]", messages[-1]["content"], re.M)
         return json.dumps({"answers": [[int(n), int(n) % 2] for n in numbers]})
@@ -84,14 +85,14 @@ def test_units_whose_calls_failed_are_attempted_units(catalogue: al.Catalogue) -
     count = al.label(catalogue, explainers=["summary"], llm=Scripted("scripted/refuse", refuse), units=UNITS)
     assert count.failed == 6
     assert catalogue.read("SELECT verdict, reason, label, p, q_value FROM labels WHERE neuron < 6") == [("failed", "refused: the model refuses", None, 1.0, 1.0)] * 6
-    assert al.check(catalogue, "counts_add_up").holds if hasattr(al, "check") else True
+    assert counts_add_up(catalogue) == []
 
 
 def test_other_scorers_stand_beside_and_a_missing_llm_is_named(catalogue: al.Catalogue) -> None:
     llm = Scripted("scripted/knows", knows)
     al.explain(catalogue, "summary", units="4/0-1", llm=llm)
     count = al.score(catalogue, scorer="detection", llm=llm, units="4/0-1")
-    assert count.done == count.asked - count.abstained - count.before or count.failed >= 0
+    assert count.done + count.failed + count.before == count.asked - count.abstained and count.done > 0
     rows = catalogue.read("SELECT simulator, value, extra ->> 'chance' FROM scores WHERE scorer = 'detection' AND value IS NOT NULL")
     assert rows and all(judge == "scripted/knows" and 0 <= v <= 1 and float(chance) == .5 for judge, v, chance in rows)
     with pytest.raises(SettingsError, match="asks an LLM"):
