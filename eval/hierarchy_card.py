@@ -15,7 +15,7 @@ from autolabel.patterns import segment
 from eval.data_card import DATA
 
 SMALL = "function-words"  # the concept of the function words: what lies below it covers no content word
-CORPORA = ("corpus", "more")
+CORPORA = ("corpus",)
 _STOP = """
 a an the and or but nor so yet if unless while because although though whereas than as of in to for with on at from by about into like through
 after over between out against during without before under around among within along across behind beyond towards toward upon near off onto per
