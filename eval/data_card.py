@@ -130,9 +130,9 @@ more than three items of a set.
 what is wanted.
 
 * Intended use: does a neuron fire on harmful intent, or on its topic (locks, pills, passwords)? Read the two sides side by side.
-* Limits: requests alone, no answers, and none names a means that would help to do harm. Intent is in the open; real requests hide
-  it. One author, British English, one turn. Some harmless twins are odd on purpose. Not a test of a model's safety, and not a
-  training set for a filter.
+* Limits: requests alone, no answers and no instructions: a few name a substance or a tool, none says how. Intent is in the open;
+  real requests hide it. One author, British English, one turn, and now and then an odd harmless twin. Not a test of a model's
+  safety, and not a training set for a filter.
 
 {requests}
 
