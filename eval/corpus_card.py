@@ -35,8 +35,8 @@ def documents(folder: Path) -> list[Document]:
 
 
 def digest(docs: Sequence[Document]) -> str:
-    """sha256 of ids, texts and topics: what the figures of a catalogue depend on."""
-    return hashlib.sha256(json.dumps([[d["id"], d["text"], d["topic"]] for d in docs], ensure_ascii=False).encode()).hexdigest()
+    """sha256 of ids, texts and topics, in the order of ids: what the figures of a catalogue depend on."""
+    return hashlib.sha256(json.dumps(sorted([d["id"], d["text"], d["topic"]] for d in docs), ensure_ascii=False).encode()).hexdigest()
 
 
 def pieces(document: Document) -> list[str]:

@@ -103,7 +103,8 @@ def readme() -> str:
 
 All of it was written for this project; licence CC0 1.0. `python -m eval.data_card` makes this page.
 
-* `corpus/`: the demo corpus, one JSON object a line: id, text, topic, register, language.
+* `corpus/`: the demo corpus, one JSON object a line: id, text, topic, register, language. In an order drawn once, so that
+  any beginning of it is a sample.
 * `contrast/`: five sets of texts that differ in one thing, with a [card](contrast/README.md) for each.
 * `hierarchy/everyday.tsv`: everyday concepts and the words for each: concept, parent, label, terms.
 * `prices.toml`: list prices of hosted models, by day.
