@@ -13,6 +13,7 @@ from autolabel.pipeline.runfile import label
 from autolabel.summary import Summary, summarise
 
 EXPLAINERS = ("induce", "tokens")
+TOKENS = 45_000  # of the demo corpus, whose order is drawn: as many as three minutes on two cores allow; `extract` reads all of it
 QUICK_LAYERS = ("0", "1")  # the first ones: the forward pass ends there
 QUERIES = (
     "SELECT unit, label, score, ci_low FROM labels WHERE verdict = 'confirmed' ORDER BY score DESC LIMIT 10",
@@ -53,7 +54,7 @@ def run(out: str | Path = "autolabel-demo", *, quick: bool = False, hierarchy: s
     db = folder / ("quick.duckdb" if quick else "autolabel.duckdb")
     layers = QUICK_LAYERS if quick else None
     for control in (None, "shuffled"):
-        catalogue = extract("demo", corpus="demo", db=db, layers=layers, control=control, seed=seed, threads=threads, progress=progress)
+        catalogue = extract("demo", corpus="demo", max_tokens=TOKENS, db=db, layers=layers, control=control, seed=seed, threads=threads, progress=progress)
         model = "minilm" if control is None else f"minilm~{control}"
         label(catalogue, explainers=EXPLAINERS, model=model, hierarchy=hierarchy, seed=seed, threads=threads, progress=progress)
     summary = summarise(catalogue)
