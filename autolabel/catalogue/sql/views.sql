@@ -81,7 +81,7 @@ tested AS (
 best AS (
     SELECT e.model, e.explainer, t.simulator, e.layer, e.site, e.neuron, e.side,
            arg_max(struct_pack(value := t.value, verdict := t.verdict), (t.selected, e.id)) AS b, sum(t.cost) AS cost
-    FROM tested t JOIN explanations e ON e.id = t.explanation WHERE t.simulator <> 'pattern' OR e.pattern IS NOT NULL GROUP BY ALL),
+    FROM tested t JOIN explanations e ON e.id = t.explanation WHERE NOT (coalesce(t.simulator, '') = 'pattern' AND e.pattern IS NULL AND t.value IS NULL) GROUP BY ALL),
 scored AS (
     SELECT model, explainer, simulator, count(b.value) AS scored, avg(b.value) AS mean_score, stddev_samp(b.value) AS sd,
            count(*) FILTER (b.verdict = 'confirmed') AS confirmed, sum(cost) AS cost
