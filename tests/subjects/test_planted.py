@@ -98,7 +98,7 @@ def real_garden() -> Garden:
     from autolabel.subjects import load_subject
 
     subject = load_subject("demo", threads=1)
-    lines = data_path("corpus", "part-c1.jsonl").read_text("utf-8").splitlines()[:400]
+    lines = data_path("corpus", "01.jsonl").read_text("utf-8").splitlines()[:400]
     tokens = [subject.tokenizer(json.loads(line)["text"], add_special_tokens=False)["input_ids"] for line in lines]
     rows = np.array([t[i:i + 64] for t in tokens for i in range(0, len(t) - 63, 64)])
     return Garden(Reading(Speller(subject.vocabulary).read(rows), subject.vocabulary))
