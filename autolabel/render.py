@@ -193,8 +193,11 @@ def read_marked(text: str, word: str, *, grades: bool = False) -> tuple[str, lis
     def one(m: re.Match[str]) -> str:
         marks.append((read_shown(m[1]), int(m[2]) if grades else None))
         return m[1]
-    mark = r"<<{0}:((?:\\.|[^\\|])*)\|(\d+)>>" if grades else r"<<{0}:(.*?):{0}>>"
-    text = re.sub(mark.format(re.escape(word)), one, text, flags=re.DOTALL)
+    own = re.escape(word)  # a word of letters that we drew
+    if grades:
+        text = re.sub(rf"<<{own}:((?:\\.|[^\\|])*)\|(\d+)>>", one, text, flags=re.DOTALL)
+    else:
+        text = re.sub(rf"<<{own}:(.*?):{own}>>", one, text, flags=re.DOTALL)
     return read_shown(text), marks
 
 

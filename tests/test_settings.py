@@ -20,7 +20,7 @@ def test_flag_wins_over_environment_over_file_over_default(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("dbb = 'x'", "unknown key 'dbb': known are batch_size, context, db"),
+    ("dbb = 'x'", "unknown key 'dbb': known are base_url, batch_size, budget"),
     ("context = 4", "context must be between 8"),
     ("seed = 'many'", "seed must be of type int"),
     ("db = [1]", "db must be of type str"),
@@ -42,7 +42,7 @@ def test_plugins_are_found_by_name_and_by_path() -> None:
 
 
 @pytest.mark.parametrize(("name", "settings", "message"), [
-    ("inducee", {}, "no explainer is called 'inducee': choose from constant, induce"),
+    ("inducee", {}, "no explainer is called 'inducee': choose from constant, contrastive"),
     ("os:no_such", {}, "cannot load"),
     ("no_module_of_this_name:X", {}, "cannot load"),
     ("os:getcwd", {}, "no class"),

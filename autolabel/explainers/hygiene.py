@@ -9,10 +9,9 @@ from __future__ import annotations
 import regex
 
 MAX_LABEL = 300  # characters
-MAX_RUN = 40  # characters of something that looks like base64
 _UNSEEN = regex.compile(r"[\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Default_Ignorable_Code_Point}]")
 _CONTROL = regex.compile(r"[^\S ]|\p{Cc}|[\p{Zl}\p{Zp}]|\p{Zs}")
-_ENCODED = regex.compile(rf"[A-Za-z0-9+/_=-]{{{MAX_RUN + 1},}}")
+_ENCODED = regex.compile(r"[A-Za-z0-9+/_=-]{41,}")  # more than 40 characters that look like base64
 
 
 def tidy(text: str) -> tuple[str, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from autolabel.explainers.asking import Answer
 
 _LABEL = re.compile(r"^[ \t>*_#`-]*LABEL[*_`]*[ \t]*:[ \t*_`]*(.*)$", re.MULTILINE | re.IGNORECASE)
 NO_PATTERN = "no clear pattern"
-_NONE = re.compile(rf"{NO_PATTERN}\b[\s.:;,-]*", re.IGNORECASE)
+_NONE = re.compile(r"no clear pattern\b[\s.:;,-]*", re.IGNORECASE)
 
 
 def read_label(reply: str) -> Answer:

@@ -159,7 +159,7 @@ def test_a_second_writer_is_told_who_writes(small: Path, tmp_path: Path) -> None
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "autolabel", "extract", "demo", "-c", "demo", "--layers", "0", "--db", str(tmp_path / "c.duckdb"), "-q"]
+    command = [sys.executable, "-m", "autolabel", "extract", "demo", "-c", "demo", "--db", str(tmp_path / "c.duckdb"), "-q"]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     began = time.monotonic()
     while not (tmp_path / "c.duckdb").exists() and time.monotonic() - began < 60:
