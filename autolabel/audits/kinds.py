@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from autolabel.audits.beds import planted_views
-from autolabel.audits.paired import ENOUGH, FALL, Finding
+from autolabel.audits.paired import FALL, Finding, holds
 from autolabel.excerpts import Excerpts
 from autolabel.protocols import Subject
 from autolabel.scorers.entries import Run
@@ -62,7 +62,7 @@ def _falls(metric: str, test: str, on: str, pairs: Sequence[tuple[object, object
     if not known:
         return Finding(test, metric, on, f"falls > {FALL}, >= 95 %", "no unit fires in enough documents", None)
     wins = [a - b > FALL for a, b in known]
-    return Finding(test, metric, on, f"falls > {FALL}, >= 95 %", f"{np.mean(wins):.1%} of {len(wins)}", bool(np.mean(wins) >= ENOUGH), len(wins))
+    return Finding(test, metric, on, f"falls > {FALL}, >= 95 %", f"{np.mean(wins):.1%} of {len(wins)}", holds(wins), len(wins))
 
 
 def _before(words: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from autolabel.audits.corrupt import CORRUPTIONS, FALLS, STEPS, degraded, own
 from autolabel.audits.metrics import OF_THE_STRONG, Metric, Sight
 
 FALL, ENOUGH = 0.001, 0.95
+CHANCE = 0.05  # of a metric that just holds to be told that it does not
 LEAST = 20  # tokens on which a label fires: of fewer, a quarter is hardly anything
 MARKS = {**dict.fromkeys(FALLS, f"falls > {FALL}, >= 95 %"), "degradation": "falls at 4 steps, >= 95 %"}
 TOUCH = 1e-9  # relative: what rounding may do
@@ -63,8 +64,20 @@ def corruptions(bed: Bed, metrics: Mapping[str, Metric], seeds: int, n: int | No
     for (test, m), wins in won.items():
         if wins:
             share = float(np.mean(wins))
-            out.append(Finding(test, m, on, MARKS.get(test, "own higher, >= 95 %"), f"{share:.1%} of {len(wins)}", share >= ENOUGH, len(wins)))
+            out.append(Finding(test, m, on, MARKS.get(test, "own higher, >= 95 %"), f"{share:.1%} of {len(wins)}", holds(wins), len(wins)))
     return out
+
+
+def holds(wins: Sequence[bool]) -> bool:
+    """Whether the own label wins in ENOUGH of the cases, as far as so many cases can tell.
+
+    It does where the observed share is enough, or so near that a true share of ENOUGH would often give it (one-sided binomial
+    test at 5 %): of five cases one miss proves nothing, of a hundred ten do.
+    """
+    from scipy.stats import binom
+
+    won = int(np.sum(wins))
+    return won >= ENOUGH * len(wins) or float(binom.cdf(won, len(wins), ENOUGH)) > CHANCE + 1e-9
 
 
 def _pair(bed: Bed, unit: int, labels: list[Floats], n: int | None, seed: int, s: Floats) -> list[Sight]:

@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, balanced_ac
 from autolabel.audited import FAILED, failed
 from autolabel.audits import metrics
 from autolabel.audits.metrics import METRICS, Sight
+from autolabel.audits.paired import holds
 from autolabel.catalogue import Catalogue
 from autolabel.cli.main import main
 from autolabel.errors import SettingsError
@@ -101,3 +102,8 @@ def test_marks() -> None:
     assert mark("recall") == "recall (does not notice: extra)" and mark("rho") == "rho"
     assert veil({"score": 0.3, "ci_low": None, "unit": "u"}, frozenset({"rho"})) == {"score": FAILED, "ci_low": None, "unit": "u"}
     assert veil_rows(("peak", "score"), [(0.1, 0.2)], frozenset({"peak"})) == ((FAILED, 0.2),)
+
+
+@pytest.mark.parametrize(("won", "of", "expected"), [(5, 5, True), (4, 5, True), (3, 5, False), (0, 1, False), (95, 100, True), (90, 100, False), (92, 100, True)])
+def test_a_few_misses_prove_nothing_and_many_do(won: int, of: int, expected: bool) -> None:
+    assert holds([True] * won + [False] * (of - won)) is expected
