@@ -46,7 +46,7 @@ def submit(catalogue: Catalogue, access: Access, *, say: Callable[[str], None] =
     try:
         handed = [_settle(catalogue, llm, row, say) for row in batches(catalogue, llm) if row.state == "submitting"]
         under_way = {d for row in batches(catalogue, llm) if row.state == "submitted" for d in row.digests}
-        rows = catalogue.read(f"SELECT digest FROM ({OPEN}) WHERE llm = ? ORDER BY first", [llm.name])
+        rows = catalogue.read(f"SELECT digest FROM ({OPEN}) WHERE llm = ? AND request ->> 'address' = ? ORDER BY first", [llm.name, llm.address])
         todo = [d for (d,) in rows if d not in under_way]
         for at in range(0, len(todo), MOST):
             part = tuple(todo[at:at + MOST])
