@@ -7,6 +7,7 @@ from typing import Any
 
 from autolabel.audited import FAILED, failed, veil_rows
 from autolabel.catalogue import Catalogue
+from autolabel.comparing import Pairs, compare
 from autolabel.pipeline.session import dicts, model_row, models
 
 SHARES = ("confirmed", "contextual", "carries_over", "informative")
@@ -46,6 +47,7 @@ class Summary:
     leaderboard: tuple[tuple[str, ...], tuple[tuple[Any, ...], ...]]  # columns, rows
     coverage: tuple[tuple[float, float], ...]  # share of attempted units kept, best first -> their mean score
     verdicts: tuple[tuple[Any, ...], ...]  # verdict, units, an example
+    pairs: tuple[Pairs, ...] = ()  # labels by an LLM against those that need none, on the units that both have labelled
 
 
 BEST_COLUMNS = ("unit", "label", "score", "ci_low", "ci_high", "peak", "rho_context", "rho_new", "q_value", "verdict")
@@ -80,7 +82,15 @@ def summarise(catalogue: Catalogue, *, model: str = "", best_per_layer: int = 3)
     return Summary(str(catalogue.path), _headline(catalogue, name, bad), _headline(catalogue, controls[0], bad) if controls else None,
                    veil_rows(BEST_COLUMNS, best, bad), veil_rows(LAYER_COLUMNS, layers, bad),
                    (columns, veil_rows(columns, [tuple(row.values()) for row in board], bad)), () if "rho" in bad else _coverage(catalogue, name),
-                   tuple(verdicts))
+                   tuple(verdicts), _pairs(catalogue, name, bad))
+
+
+def _pairs(catalogue: Catalogue, model: str, bad: frozenset[str]) -> tuple[Pairs, ...]:
+    """Each explainer that asks an LLM against each that asks none."""
+    rows = catalogue.read("SELECT explainer, bool_or(llm IS NOT NULL) FROM explanations WHERE model = ? AND explainer NOT IN ('constant', 'human') "
+                          "GROUP BY explainer ORDER BY explainer", [model])
+    asked, free = ([name for name, asks in rows if asks is which] for which in (True, False))
+    return tuple(pair for first in asked for second in free for pair in compare(catalogue, model, first, second) if pair.figure not in bad)
 
 
 def _headline(catalogue: Catalogue, model: str, bad: frozenset[str]) -> Headline:

@@ -33,6 +33,11 @@ def print_summary(summary: Summary, *, as_json: bool = False) -> None:
     heads = [summary.headline, *([summary.control] if summary.control else [])]
     print_rows(("", *(head.model for head in heads)), list(zip(LINES, *(_column(h) for h in heads), strict=True)),
                title="Headline: the model, and beside it the same pipeline on random weights" if summary.control else "Headline")
+    if summary.pairs:
+        click.echo()
+        print_rows(("figure", "LLM", "against", "units", "mean", "mean", "difference", "low", "high", "ahead on"),
+                   [(p.figure, p.first, p.second, p.units, p.mean_first, p.mean_second, p.difference, p.low, p.high, p.better) for p in summary.pairs],
+                   title="Labels by an LLM, beside those of explainers that ask none: the same units, on test (95 % intervals over units)")
     if summary.coverage:
         curve = "  ".join(f"{share:.0%}: {mean:.2f}" for share, mean in summary.coverage)
         click.echo(f"\nCoverage against mean rho (best labels first): {curve}")

@@ -117,13 +117,13 @@ def _settle(out: Outcomes, unit: Unit, future: Future[Answer]) -> AutolabelError
         if error.fatal:
             return error
         out.failed += 1
-        out.failures.append(_failure(unit, error))
+        out.failures.append(failure_of(unit, error))
     else:
         out.answers.append(made)
         out.done += 1
         out.abstained += all(e.abstained is not None for e in made.explanations)
         if made.error is not None:
-            out.failures.append(_failure(unit, made.error))
+            out.failures.append(failure_of(unit, made.error))
     return None
 
 
@@ -133,5 +133,6 @@ def _save(out: Outcomes, save: Save) -> None:
         out.answers, out.failures = [], []
 
 
-def _failure(unit: Unit, error: LLMError) -> Failure:
+def failure_of(unit: Unit, error: LLMError) -> Failure:
+    """An error as the failure of a unit, now."""
     return Failure(unit, error.kind, str(error), error.reply, datetime.datetime.now(datetime.UTC).replace(tzinfo=None))

@@ -33,7 +33,7 @@ FIGURES = ("score", "ci_low", "ci_high", "peak", "peak_low", "peak_high", "p_for
 EXTRA = ("se", "df", "base_rate", "f1", "precision", "recall", "r2_linear", "r2_isotonic", "baseline_label", "rho_over_baseline_low",
          "rho_over_baseline_high", "peak_over_baseline_low", "peak_over_baseline_high", "n_documents", "foreign_pooled", "foreign_one_rank",
          "rho_context_left_out", "n_new", "mass_recall_strata")
-SCORE_EXTRA = ("p_foreign", "p_size", "rank", "mass_recall")
+SCORE_EXTRA = ("p_foreign", "p_size", "rank", "mass_recall", "rho_new", "rho_new_low", "rho_new_high")
 
 
 def choose(catalogue: Catalogue, *, units: str | Iterable[str] | None = None, limit: int | None = None, model: str = "", hierarchy: str = "",
@@ -86,7 +86,9 @@ def choose(catalogue: Catalogue, *, units: str | Iterable[str] | None = None, li
         read, pending = read_on_test(scorer, sentences, evidence)
         if pending:
             return replace(before, pending=pending)
-        result = score_test([e for e in chosen.values() if e.abstained is None], others, evidence,
+        asked = {unit for unit in chosen if any(e.maker.llm is not None for e in by_unit[unit])}
+        whole = [e for e in others if e.unit in asked]  # what an LLM adds shows beside the others: the best of each in full
+        result = score_test([*(e for e in chosen.values() if e.abstained is None), *whole], others, evidence,
                             explain_split(catalogue, subject, batch_size=batch_size), run=runner(subject, known),
                             baselines=read_baselines(catalogue, row.name), selected=selected)
         seen = {u: (looks.get(_address(u), (0, ""))[0] + (u in chosen), candidates[u]) for u in todo}

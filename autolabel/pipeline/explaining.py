@@ -99,7 +99,7 @@ def _compute(catalogue: Catalogue, name: str, plugin: Explainer, todo: list[Unit
     progress(stage, 0, len(todo))
     made = iter(plugin.explain(exemplars_for(catalogue, plugin, todo, lambda: split), split))
     while part := list(islice(made, COMMIT)):
-        _insert(catalogue, part, name, run)
+        insert(catalogue, part, name, run)
         done += len(part)
         abstained += sum(e.abstained is not None for e in part)
         progress(stage, done, len(todo))
@@ -130,7 +130,7 @@ def _ask(catalogue: Catalogue, name: str, plugin: Any, todo: list[Unit], split: 
 
     def save(answers: Sequence[Answer], failures: Sequence[Failure]) -> None:
         made = [(e, None if a.cost_usd is None else a.cost_usd / len(a.explanations)) for a in answers for e in a.explanations]
-        _insert(catalogue, [e for e, _ in made], name, run, [cost for _, cost in made])
+        insert(catalogue, [e for e, _ in made], name, run, [cost for _, cost in made])
         note_failures(catalogue, [a.explanations[0].unit for a in answers], failures, "explain", name, run)
 
     out = ask_each(exemplars_for(catalogue, plugin, todo, lambda: split), ask, save, concurrency=concurrency,
@@ -150,7 +150,7 @@ def _answered(catalogue: Catalogue, model: str, runs: list[str]) -> set[Unit]:
     return {Unit(model, layer, site, neuron, side) for layer, site, neuron, side in rows}
 
 
-def _insert(catalogue: Catalogue, explanations: list[Explanation], name: str, run: str, costs: Sequence[float | None] | None = None) -> None:
+def insert(catalogue: Catalogue, explanations: list[Explanation], name: str, run: str, costs: Sequence[float | None] | None = None) -> None:
     """Store explanations; `costs` in dollars, 0 where none are given."""
     rows: dict[str, list[Any]] = {key: [] for key in ("id", "model", "layer", "site", "neuron", "side", "text", "pattern", "explainer",
                                                       "settings", "llm", "prompt", "abstained", "cost_usd", "run")}
