@@ -27,17 +27,18 @@ def batch() -> None:
 @click.option("-E", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the explainers that have it.")
 @click.option("--simulator", metavar="NAME", help="Reads sentences without a pattern [digits].")
 @click.option("-S", "scorer_settings", multiple=True, metavar="KEY=VALUE", help="A setting of the scorer simulation.")
+@click.option("--revise", "rounds", type=click.IntRange(min=0), default=0, metavar="N", help="Rounds in which the worst mistakes go back to the LLM [0].")
 @click.option("--scorer", "scorers", multiple=True, metavar="NAME", help="Another scorer on select, as detection or fuzzing; may be repeated.")
 @shared("units", "limit", "db", "model", "llm", "base_url", "prompts", "hierarchy", *COMPUTE, "redo")
 def write(out: str, explainers: tuple[str, ...], settings: tuple[str, ...], simulator: str | None, scorer_settings: tuple[str, ...],
-          scorers: tuple[str, ...], units: str | None, limit: int | None, db: str | None, model: str | None, redo: bool, **flags: Any) -> None:
+          rounds: int, scorers: tuple[str, ...], units: str | None, limit: int | None, db: str | None, model: str | None, redo: bool, **flags: Any) -> None:
     """Do what can be done (explain, score, choose), and write every call that it needs to OUT."""
     from autolabel.pipeline.rounds import one_round
 
     catalogue = open_catalogue(db)
     with progress_bar(flags["quiet"], str(catalogue.path)) as progress:
         done = one_round(catalogue, out, access_of(flags), explainers=explainers or None, settings=setting(settings), simulator=simulator or "",
-                         scorer_settings=setting(scorer_settings), scorers=scorers, prompts=settings_from(prompts=flags.get("prompts")).prompts,
+                         scorer_settings=setting(scorer_settings), rounds=rounds, scorers=scorers, prompts=settings_from(prompts=flags.get("prompts")).prompts,
                          units=units, limit=limit, model=model or "", hierarchy=concepts_from(flags), redo=redo, progress=progress, **compute_of(flags))
     if done.written.requests:
         roles = ", ".join(f"{n:,} {role}" for role, n in sorted(done.written.by_role.items()))

@@ -145,8 +145,9 @@ def choose(simulator: str | None, settings: tuple[str, ...], units: str | None, 
 @click.option("-E", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the explainers that have it.")
 @click.option("--simulator", metavar="NAME", help="Reads sentences without a pattern [the one that fits the LLM].")
 @click.option("-S", "scorer_settings", multiple=True, metavar="KEY=VALUE", help="A setting of the scorer simulation.")
+@click.option("--revise", "rounds", type=click.IntRange(min=0), default=0, metavar="N", help="Rounds in which the worst mistakes go back to the LLM [0].")
 @shared("units", "limit", "db", "model", *LLM, "hierarchy", *COMPUTE, "redo")
-def label(explainers: tuple[str, ...], settings: tuple[str, ...], simulator: str | None, scorer_settings: tuple[str, ...], units: str | None,
+def label(explainers: tuple[str, ...], settings: tuple[str, ...], simulator: str | None, scorer_settings: tuple[str, ...], rounds: int, units: str | None,
           limit: int | None, db: str | None, model: str | None, redo: bool, **flags: Any) -> int:
     """explain + score + choose."""
     from autolabel.pipeline import label as verb
@@ -154,7 +155,7 @@ def label(explainers: tuple[str, ...], settings: tuple[str, ...], simulator: str
     catalogue, detail = open_catalogue(db), Detail()
     with asking(catalogue, flags, detail) as how, progress_bar(flags["quiet"], str(catalogue.path), detail) as progress:
         count = verb(catalogue, explainers=explainers or None, settings=setting(settings), simulator=simulator or "",
-                     scorer_settings=setting(scorer_settings), units=units, limit=limit, model=model or "", redo=redo, progress=progress,
+                     scorer_settings=setting(scorer_settings), rounds=rounds, units=units, limit=limit, model=model or "", redo=redo, progress=progress,
                      hierarchy=concepts_from(flags), **how, **compute_of(flags))
     return _report("labelled", count, flags)
 

@@ -14,6 +14,7 @@ from autolabel.pipeline.explaining import Count, explain_all
 from autolabel.pipeline.extracting import extract
 from autolabel.pipeline.labels import hierarchy as concepts
 from autolabel.pipeline.progress import Progress, silent
+from autolabel.pipeline.revising import revise
 from autolabel.pipeline.scoring import score
 from autolabel.protocols import LLM, Explainer
 from autolabel.registry import build, setting_names
@@ -30,24 +31,33 @@ SECTIONS: Mapping[str, frozenset[str]] = {
 
 
 def label(catalogue: Catalogue, *, explainers: Sequence[str] | None = None, settings: Mapping[str, str] | None = None, simulator: str = "",
-          scorer_settings: Mapping[str, str] | None = None, llm: LLM | None = None, prompts: str = "", concurrency: int = 8,
+          scorer_settings: Mapping[str, str] | None = None, rounds: int = 0, llm: LLM | None = None, prompts: str = "", concurrency: int = 8,
           units: str | Iterable[str] | None = None, limit: int | None = None, model: str = "", hierarchy: str = "", redo: bool = False,
           progress: Progress = silent, **compute: Any) -> Count:
     """Explain with each explainer, score the candidates on select, choose and score on test.
 
     llm: whom explainers and simulators ask; with one, `structured` stands before the explainers that need none. settings: of the
     explainers that have them. simulator: reads sentences without a pattern (empty: the one that fits the LLM), scorer_settings: of
-    the scorer that lets it. hierarchy: a file of concepts of your own; compute: seed, device, dtype, ... Where calls go through files,
-    `pending` says how many units wait for answers; nothing is chosen before all are there.
+    the scorer that lets it. rounds: of revision: the worst mistakes of a label on select go back to the LLM. hierarchy: a
+    file of concepts of your own; compute: seed, device, dtype, ... Where calls go through files, `pending` says how many
+    units wait for answers; nothing is chosen before all are there.
     """
     parts = {"hierarchy": concepts(hierarchy), "llm": llm, "prompts": prompts or None}
     names = list(explainers or (EXPLAINERS if llm is None else (ASKED, *EXPLAINERS)))
     built = build_each(names, settings or {}, parts)
     counts = explain_all(catalogue, built, units=units, limit=limit, model=model, concurrency=concurrency, redo=redo, progress=progress, **compute)
     how: dict[str, Any] = {"units": units, "limit": limit, "model": model, "hierarchy": hierarchy, "redo": redo, "progress": progress, **compute}
+    pending = sum(c.pending for c in counts.values())
+    if rounds and llm is not None:
+        for name, plugin in built.items():
+            if hasattr(plugin, "llm"):
+                mine = {k: v for k, v in (settings or {}).items() if k in setting_names("explainers", name)}
+                pending += revise(catalogue, name, llm=llm, rounds=rounds, settings=mine, simulator=simulator, scorer_settings=scorer_settings,
+                                  units=units, limit=limit, model=model, prompts=prompts, hierarchy=hierarchy, concurrency=concurrency, progress=progress,
+                                  **compute).pending
     if some := any(c.done + c.before for c in counts.values()):  # else every call failed, and there is nothing to compare
         score(catalogue, **how)
-    pending, failed = sum(c.pending for c in counts.values()), max(c.failed for c in counts.values())
+    failed = max(c.failed for c in counts.values())
     reads: dict[str, Any] = {"llm": llm, "prompts": prompts, "concurrency": concurrency, "settings": scorer_settings}
     if some and (llm is not None or simulator):
         pending += score(catalogue, scorer="simulation", simulator=simulator, which="sentences", **reads, **how).pending
