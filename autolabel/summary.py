@@ -101,8 +101,5 @@ def _headline(catalogue: Catalogue, model: str, bad: frozenset[str]) -> Headline
 
 def _coverage(catalogue: Catalogue, model: str) -> tuple[tuple[float, float], ...]:
     """Mean score of the best 10, 20, ... 100 % of the attempted units that have a score."""
-    rows = catalogue.read(
-        "WITH r AS (SELECT score, row_number() OVER (ORDER BY score DESC) AS k, avg(score) OVER (ORDER BY score DESC ROWS UNBOUNDED PRECEDING) AS m "
-        "FROM labels WHERE model = ? AND score IS NOT NULL), n AS (SELECT count(*) AS n FROM labels WHERE model = ?) "
-        "SELECT s / 10.0, m FROM range(1, 11) t(s), n JOIN r ON r.k = greatest(1, CAST(round(n.n * s / 10.0) AS BIGINT)) ORDER BY 1", [model, model])
+    rows = catalogue.read("SELECT share, mean_score FROM coverage WHERE model = ? AND CAST(round(share * 100) AS BIGINT) % 10 = 0 ORDER BY share", [model])
     return tuple((float(share), float(mean)) for share, mean in rows)

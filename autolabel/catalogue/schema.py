@@ -34,7 +34,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "batches": ("key",),
 }
 TABLES = tuple(KEYS)  # all but the two the store keeps for itself: meta, ledger
-VIEWS = ("neurons", "labels", "candidates", "exemplars", "leaderboard", "failures", "documents", "excerpts", "audits")
+VIEWS = ("neurons", "labels", "candidates", "exemplars", "leaderboard", "failures", "documents", "excerpts", "audits", "coverage")
 
 
 def table_name(name: str) -> str:

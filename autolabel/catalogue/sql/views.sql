@@ -111,3 +111,16 @@ SELECT id, document, split, start, n_tokens, token_ids, text FROM t_excerpts;
 -- One row per test of a model's last audit. passed is NULL where the test was not run; known: the metric is known to fail this test.
 CREATE OR REPLACE VIEW audits AS
 SELECT model, number, test, metric, scope, expected, observed, passed, known, n, created FROM t_audits;
+
+-- The coverage-risk curve of each model: of the attempted units the best-labelled share (in hundredths, by descending score) and what
+-- their labels are worth: mean and least rho, and the share of them that are not shown to be true (not confirmed).
+CREATE OR REPLACE VIEW coverage AS
+WITH attempted AS (SELECT model, count(*) AS units FROM labels GROUP BY model),
+ranked AS (
+    SELECT model, score, row_number() OVER best AS k, avg(score) OVER best AS mean_score,
+           avg(CASE WHEN verdict = 'confirmed' THEN 0.0 ELSE 1.0 END) OVER best AS unconfirmed
+    FROM labels WHERE score IS NOT NULL
+    WINDOW best AS (PARTITION BY model ORDER BY score DESC, unit ROWS UNBOUNDED PRECEDING))
+SELECT a.model, s.share / 100 AS share, r.k AS n, r.mean_score, r.score AS least_score, r.unconfirmed
+FROM attempted a, range(1, 101) s(share)
+JOIN ranked r ON r.model = a.model AND r.k = greatest(1, CAST(round(a.units * s.share / 100) AS BIGINT));
