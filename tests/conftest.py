@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 ROOT = Path(__file__).resolve().parent.parent
 MATERIAL = Path(os.environ.get("AUTOLABEL_MATERIAL", ROOT.parent / "shared" / "material"))
+
+
+def heed_interrupts() -> None:
+    """For Popen(preexec_fn=...): a child of a shell's background job would ignore Ctrl-C, as its parents do."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ import pytest
 
 from autolabel.cli.common import clean
 from autolabel.cli.main import main
+from tests.conftest import heed_interrupts
 from tests.pipeline.test_verbs import LABELS
 
 
@@ -160,7 +161,7 @@ def test_a_second_writer_is_told_who_writes(small: Path, tmp_path: Path) -> None
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "autolabel", "extract", "demo", "-c", "demo", "--db", str(tmp_path / "c.duckdb"), "-q"]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
     began = time.monotonic()
     while not (tmp_path / "c.duckdb").exists() and time.monotonic() - began < 60:
         time.sleep(0.1)

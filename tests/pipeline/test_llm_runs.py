@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import autolabel as al
-from tests.conftest import ROOT
+from tests.conftest import ROOT, heed_interrupts
 from tests.llms.server import Server
 
 UNITS = "4/0-59"
@@ -35,7 +35,8 @@ def command(db: Path, url: str) -> list[str]:
 
 def start(db: Path, url: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "OPENAI_API_KEY": KEY, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command(db, url), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command(db, url), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            preexec_fn=heed_interrupts)
 
 
 def rows(db: Path) -> list[tuple[Any, ...]]:
