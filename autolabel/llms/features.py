@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol  # Any: JSON
 from autolabel.errors import RequestError
 from autolabel.llms.answers import param_of
 from autolabel.protocols import Message
-from autolabel.types import Ask, Completion
+from autolabel.types import Ask, Completion, Usage
 
 State = Literal["unknown", "taken", "refused", "ignored"]
 TOP = 20  # alternatives per token that OpenAI and vLLM give at most
@@ -117,18 +117,25 @@ def refused(features: Features, sent: Mapping[str, Any], error: RequestError) ->
     return None
 
 
-def noticed(features: Features, sent: Mapping[str, Any], said: Completion) -> Features:
-    """After a good reply: what it shows of the features that were sent."""
+def accepted(features: Features, sent: Mapping[str, Any], usage: Usage | None) -> Features:
+    """After a reply that holds no answer (cut, refused, empty): what the server took all the same."""
     seen: dict[str, Any] = {name: "taken" for name in ("temperature", "seed", "stop") if name in sent and getattr(features, name) == "unknown"}
     if features.system == "unknown" and any(m["role"] == "system" for m in sent["messages"]):
         seen["system"] = "taken"
-    if features.usage == "unknown":
-        seen["usage"] = "taken" if said.usage.tokens_in else "ignored"
-    if "logprobs" in sent and features.logprobs == "unknown":
-        seen["logprobs"] = "taken" if said.tokens else "ignored"
-    if "response_format" in sent and features.schema == "unknown":
-        seen["schema"] = "taken" if _is_json(said.text) else "ignored"
+    if features.usage == "unknown" and usage is not None and usage.tokens_in:
+        seen["usage"] = "taken"
     return replace(features, **seen) if seen else features
+
+
+def noticed(features: Features, sent: Mapping[str, Any], said: Completion) -> Features:
+    """After a good reply: what it shows of the features that were sent."""
+    known = accepted(features, sent, said.usage)
+    seen: dict[str, Any] = {"usage": "ignored"} if known.usage == "unknown" else {}
+    if "logprobs" in sent and known.logprobs == "unknown":
+        seen["logprobs"] = "taken" if said.tokens else "ignored"
+    if "response_format" in sent and known.schema == "unknown":
+        seen["schema"] = "taken" if _is_json(said.text) else "ignored"
+    return replace(known, **seen) if seen else known
 
 
 def merged(mine: Features, other: Features) -> Features:

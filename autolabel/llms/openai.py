@@ -12,9 +12,20 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar  # Any: JSON
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
-from autolabel.errors import AuthError, EndpointError, ExtraError, LLMError, ModelError, RequestError, SetupError
+from autolabel.errors import (
+    AuthError,
+    EndpointError,
+    ExtraError,
+    LLMError,
+    ModelError,
+    RefusedError,
+    ReplyError,
+    RequestError,
+    SetupError,
+    TruncatedError,
+)
 from autolabel.llms import answers
-from autolabel.llms.features import Features, Memory, body, merged, noticed, refused
+from autolabel.llms.features import Features, Memory, accepted, body, merged, noticed, refused
 from autolabel.llms.keys import VARIABLE, Key, hide, redact
 from autolabel.protocols import Message
 from autolabel.types import Ask, Completion
@@ -84,7 +95,11 @@ class OpenAI:
                     raise self._helped(error) from None
                 self._learn(known)
                 continue
-            said = answers.completion(raw, ask.stop)
+            try:
+                said = answers.completion(raw, ask.stop)
+            except (ReplyError, RefusedError, TruncatedError) as error:
+                self._learn(accepted(features, sent, error.usage))
+                raise
             self._learn(noticed(features, sent, said))
             return said
         raise RequestError(f"{self.name} refuses one parameter after the other: {self._features.dump()}", sent=False)
@@ -95,7 +110,8 @@ class OpenAI:
             return sorted(str(m.id) for m in self.client.models.list())
         except Exception as error:  # the SDK may fail in any way on what is no list
             known = self._failure(error)
-            if isinstance(known, AuthError) or (isinstance(known, EndpointError) and not known.sent):
+            answered = getattr(error, "status_code", None) is not None  # with a 404, or with the 500 of one that cannot list
+            if isinstance(known, AuthError) or (isinstance(known, EndpointError) and not known.sent and not answered):
                 raise known from None
             return None
 
@@ -171,6 +187,8 @@ class OpenAI:
     def _helped(self, error: RequestError) -> RequestError:
         """A refusal with what to do about it."""
         message = str(error)
+        if "is pinned to" in message:  # transformers serve, started with one model
+            return ModelError(message, error.reply, sent=False)
         if "404" not in message and "model" not in message.lower():
             return error
         if "404" in message and not urlsplit(self.address).path.rstrip("/"):

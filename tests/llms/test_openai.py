@@ -19,6 +19,7 @@ from autolabel.errors import (
     AuthError,
     EndpointError,
     LLMError,
+    ModelError,
     QuotaError,
     RateError,
     RefusedError,
@@ -262,6 +263,29 @@ def test_bad_set_ups_are_one_clear_line_each(tmp_path: Path, monkeypatch: pytest
         with pytest.raises(RequestError, match="does the base URL end in /v1"):
             server.faults.append(Fault(404, "404 page not found"))
             open_llm("openai/a", server.url.removesuffix("/v1") + "/").complete(HELLO, Ask("explain"))
+
+
+def test_what_a_reply_without_an_answer_shows_is_learned() -> None:
+    with Server() as server:
+        llm = client(server)
+        server.faults.append(Fault("length"))
+        with pytest.raises(TruncatedError):
+            llm.complete(HELLO, ALL)
+        found = llm.features
+        assert (found.usage, found.temperature, found.system) == ("taken",) * 3 and (found.schema, found.logprobs) == ("unknown",) * 2
+        llm.close()
+
+
+def test_a_server_that_cannot_list_or_serves_one_model() -> None:
+    with Server() as server:
+        llm = client(server)
+        server.http.RequestHandlerClass.do_GET = lambda self: self._error(500, "no cache to list")  # type: ignore[method-assign, assignment]
+        assert llm.models() is None  # listing is optional
+        server.faults.append(Fault(400, "Server is pinned to 'one'; requested 'test-model'."))
+        with pytest.raises(ModelError, match="pinned to 'one'") as caught:
+            llm.complete(HELLO, Ask("explain"))
+        assert caught.value.fatal  # every further call would end the same way
+        llm.close()
 
 
 def test_addresses_hold_neither_user_nor_query() -> None:
