@@ -11,6 +11,7 @@ from autolabel.catalogue import Catalogue
 from autolabel.errors import UnitError
 from autolabel.pipeline.session import dicts, model_row
 from autolabel.types import Unit
+from autolabel.why import why
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Card:
     histogram: tuple[tuple[float, float, int], ...]  # of the excerpts' maxima: from, to, excerpts
     excerpts: tuple[Shown, ...]  # strongest first
     candidates: tuple[dict[str, Any], ...]  # other labels of the unit, best first on select
+    why: tuple[str, ...]  # the verdict with its reason: two lines where it is partial or contested, none before `choose`
 
 
 def read_card(catalogue: Catalogue, unit: str, *, model: str = "", top: int = 8) -> Card:
@@ -56,7 +58,7 @@ def read_card(catalogue: Catalogue, unit: str, *, model: str = "", top: int = 8)
     bad = failed(catalogue, address.model)
     labels, candidates = [veil(row, bad) for row in labels], [veil(row, bad) for row in candidates]
     return Card(str(address), neurons[0], labels[0] if labels else None, _histogram(catalogue, where, side),
-                _excerpts(catalogue, where, side, top), tuple(candidates))
+                _excerpts(catalogue, where, side, top), tuple(candidates), why(catalogue, labels[0]) if labels else ())
 
 
 def _excerpts(catalogue: Catalogue, where: str, key: list[Any], top: int) -> tuple[Shown, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from autolabel.audited import FAILED, failed, veil_rows
 from autolabel.catalogue import Catalogue
 from autolabel.comparing import Pairs, compare
+from autolabel.curves import Curve, read_curve
 from autolabel.pipeline.session import dicts, model_row, models
 
 SHARES = ("confirmed", "contextual", "carries_over", "informative")
@@ -45,7 +47,7 @@ class Summary:
     best: tuple[tuple[Any, ...], ...]  # BEST_COLUMNS: the best labels of each layer
     layers: tuple[tuple[Any, ...], ...]  # LAYER_COLUMNS
     leaderboard: tuple[tuple[str, ...], tuple[tuple[Any, ...], ...]]  # columns, rows
-    coverage: tuple[tuple[float, float], ...]  # share of attempted units kept, best first -> their mean score
+    coverage: tuple[Curve, ...]  # the coverage-risk curve of the model, and of its control; none where the audit says that rho fails
     verdicts: tuple[tuple[Any, ...], ...]  # verdict, units, an example
     pairs: tuple[Pairs, ...] = ()  # labels by an LLM against those that need none, on the units that both have labelled
 
@@ -81,8 +83,8 @@ def summarise(catalogue: Catalogue, *, model: str = "", best_per_layer: int = 3)
     columns = tuple(board[0]) if board else ()
     return Summary(str(catalogue.path), _headline(catalogue, name, bad), _headline(catalogue, controls[0], bad) if controls else None,
                    veil_rows(BEST_COLUMNS, best, bad), veil_rows(LAYER_COLUMNS, layers, bad),
-                   (columns, veil_rows(columns, [tuple(row.values()) for row in board], bad)), () if "rho" in bad else _coverage(catalogue, name),
-                   tuple(verdicts), _pairs(catalogue, name, bad))
+                   (columns, veil_rows(columns, [tuple(row.values()) for row in board], bad)),
+                   () if "rho" in bad else _curves(catalogue, [name, *controls[:1]]), tuple(verdicts), _pairs(catalogue, name, bad))
 
 
 def _pairs(catalogue: Catalogue, model: str, bad: frozenset[str]) -> tuple[Pairs, ...]:
@@ -99,7 +101,5 @@ def _headline(catalogue: Catalogue, model: str, bad: frozenset[str]) -> Headline
     return Headline(model, *values)
 
 
-def _coverage(catalogue: Catalogue, model: str) -> tuple[tuple[float, float], ...]:
-    """Mean score of the best 10, 20, ... 100 % of the attempted units that have a score."""
-    rows = catalogue.read("SELECT share, mean_score FROM coverage WHERE model = ? AND CAST(round(share * 100) AS BIGINT) % 10 = 0 ORDER BY share", [model])
-    return tuple((float(share), float(mean)) for share, mean in rows)
+def _curves(catalogue: Catalogue, names: Sequence[str]) -> tuple[Curve, ...]:
+    return tuple(curve for curve in (read_curve(catalogue, name) for name in names) if curve.n)

@@ -11,6 +11,9 @@
     rejected      none of these
 
 Identifiability, mass recall, `informative`, `contextual` and peak stand beside the verdict, never inside it.
+
+Contested: rho's own interval lies wholly on one side of 0, and the interval of another scorer of the same label wholly on the other
+side of that scorer's chance level. An interval that holds its chance level says nothing, and contests nothing.
 """
 
 from __future__ import annotations
@@ -43,6 +46,36 @@ class Findings:
     polysemantic: Reasons = ()
     contested: Reasons = ()
     adaptive: Sequence[bool] = field(default=())  # [N] p_size is to be taken times 5/3: the sample grew until it was precise
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """What another scorer says of a label."""
+
+    scorer: str  # registered name
+    judge: str  # the simulator or the model that judged
+    split: str  # where it was measured
+    value: float
+    low: float  # 95 % interval
+    high: float
+    chance: float  # what a label that says nothing gets
+
+
+def contest(low: float | None, high: float | None, rivals: Sequence[Rival]) -> str | None:
+    """Why a label whose rho has the interval [low, high] is contested by these scorers, in words; None where it is not.
+
+    The one farthest beyond its chance level is described, the others are named.
+    """
+    if low is None or high is None or low <= 0 <= high:
+        return None
+    above = low > 0
+    against = sorted((r for r in rivals if (r.high < r.chance if above else r.low > r.chance)),
+                     key=lambda r: r.high - r.chance if above else r.chance - r.low)
+    if not against:
+        return None
+    r, others = against[0], ", ".join(dict.fromkeys(r.scorer for r in against[1:]))
+    return (f"{r.scorer} by {r.judge} on {r.split} is {r.value:.2f} [{r.low:.2f}, {r.high:.2f}], wholly {'below' if above else 'above'} its chance "
+            f"level {r.chance:g}, while rho is {'above' if above else 'below'} 0" + (f"; so say {others}" if others else ""))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("llms", "subjects", "embeddings"),
     ("corpus", "ingest", "sampling", "checkpoint", "extraction", "splits"),
     ("explainers", "simulators", "scorers", "verdicts", "audits"),
-    ("pipeline", "evaluate", "suites", "comparing", "demo", "audited", "probing", "card", "summary", "search", "status", "doctor"),
+    ("pipeline", "evaluate", "suites", "comparing", "demo", "audited", "probing", "card", "why", "summary", "curves", "search", "status", "doctor"),
     ("cli", "web", "__main__"),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autolabel.stats import benjamini_hochberg
-from autolabel.verdicts import Findings, judge
+from autolabel.verdicts import Findings, Rival, contest, judge
 
 STATES = ("abstained", "failed", "unscored", "imprecise", "polysemantic", "contested")
 ROW = st.tuples(*(st.sampled_from([None, "because"]) for _ in STATES), st.floats(0, 1), st.floats(0, 1), st.one_of(st.just(float("nan")), st.floats(-1, 1)))
@@ -54,3 +54,20 @@ def test_bad_columns() -> None:
         judge(Findings([0.1], [0.1, 0.2], [0.3, 0.3], abstained=[None, None]))
     with pytest.raises(ValueError, match="probability"):
         judge(Findings([1.1], [0.1], [0.3], abstained=[None]))
+
+
+@pytest.mark.parametrize(("own", "rival", "contested"), [
+    ((.2, .4), (.3, .2, .49), True), ((.2, .4), (.3, .2, .5), False), ((.2, .4), (.9, .8, .95), False),  # touching chance says nothing
+    ((-.4, -.2), (.9, .8, .95), True), ((-.4, -.2), (.3, .2, .49), False), ((-.1, .2), (.3, .2, .49), False), ((None, None), (.3, .2, .4), False),
+])
+def test_another_scorer_contests_from_the_other_side_of_its_chance_alone(own: tuple, rival: tuple, contested: bool) -> None:
+    why = contest(*own, [Rival("detection", "openai/x", "select", *rival, .5)])
+    assert (why is not None) is contested
+    if why:
+        assert f"detection by openai/x on select is {rival[0]:.2f}" in why and "chance level 0.5" in why
+
+
+def test_the_farthest_of_several_is_described_and_the_others_named() -> None:
+    rivals = [Rival("fuzzing", "j", "select", .4, .3, .48, .5), Rival("generative", "j", "select", -.8, -.9, -.6, 0.), Rival("intruder", "j", "select", .9, .8, 1, .2)]
+    why = contest(.2, .4, rivals)
+    assert why is not None and why.startswith("generative by j") and why.endswith("so say fuzzing")

@@ -27,7 +27,7 @@ def print_card(card: Card, *, as_json: bool = False) -> None:
 
     console, n = out(), card.neuron
     console.print(Text(card.unit, style="bold"))
-    for line in _label_lines(card.label):
+    for line in _label_lines(card):
         console.print(Text(clean(line)))
     console.print(Text(f"fires on {_percent(n['firing_rate'])} of tokens, active on {_percent(n['active_rate'])}; mean {n['mean']:.3g}, "
                        f"std {n['std']:.3g}, min {n['min']:.3g}, max {n['max']:.3g}; lexicality {_number(n['lexicality'])}"))
@@ -47,10 +47,11 @@ def print_card(card: Card, *, as_json: bool = False) -> None:
             console.print(Text(clean(f"{chosen}{_number(c.get('select_score'))}  {c['explainer']}: {c.get('label') or c.get('reason') or ''}")))
 
 
-def _label_lines(label: dict[str, Any] | None) -> list[str]:
+def _label_lines(card: Card) -> list[str]:
+    label = card.label
     if label is None:
         return ["no label yet: run `autolabel label`"]
-    lines = [f"{label['label'] or '(no label)'}", f"{label['verdict']}: {label['reason'] or ''}".rstrip(": ")]
+    lines = [f"{label['label'] or '(no label)'}", *card.why]
     if label["score"] is not None:
         lines.append(f"rho {_interval(label, 'score', 'ci_low', 'ci_high')}, baseline {_number(label['baseline'])}, "
                      f"ceiling {_number(label['ceiling'])}, q {_number(label['q_value'])}, rank {label['rank']}")

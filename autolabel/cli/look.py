@@ -50,13 +50,18 @@ def search(text: str, keyword: bool, limit: int, db: str | None, as_json: bool) 
 
 
 @click.command()
+@click.option("--plot", metavar="FILE.svg", type=click.Path(dir_okay=False, writable=True), help="Write the coverage-risk curve as a picture too.")
 @shared("db", "model", "json")
-def stats(db: str | None, model: str | None, as_json: bool) -> None:
+def stats(plot: str | None, db: str | None, model: str | None, as_json: bool) -> None:
     """The headline of a catalogue: labelled, confirmed, contextual, carries over; the control beside; layer by layer."""
+    from autolabel.cli.plot import write_svg
     from autolabel.cli.summary import print_summary
     from autolabel.summary import summarise
 
-    print_summary(summarise(open_catalogue(db), model=model or ""), as_json=as_json)
+    summary = summarise(open_catalogue(db), model=model or "")
+    if plot:
+        write_svg(plot, summary.coverage)
+    print_summary(summary, as_json=as_json)
 
 
 @click.command()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from autolabel.cli.common import print_rows
+from autolabel.cli.common import out, print_rows
+from autolabel.cli.plot import blocks
 
 if TYPE_CHECKING:
     from autolabel.demo import DemoResult
@@ -39,8 +40,8 @@ def print_summary(summary: Summary, *, as_json: bool = False) -> None:
                    [(p.figure, p.first, p.second, p.units, p.mean_first, p.mean_second, p.difference, p.low, p.high, p.better) for p in summary.pairs],
                    title="Labels by an LLM, beside those of explainers that ask none: the same units, on test (95 % intervals over units)")
     if summary.coverage:
-        curve = "  ".join(f"{share:.0%}: {mean:.2f}" for share, mean in summary.coverage)
-        click.echo(f"\nCoverage against mean rho (best labels first): {curve}")
+        click.echo("\nCoverage against mean rho, and against the share that is not confirmed (best labels first)")
+        out().print(blocks(summary.coverage), highlight=False)
 
 
 LINES = ("units attempted", "labelled", "confirmed (q < .05)", "partial", "rejected", "imprecise", "unscored", "abstained", "failed",

@@ -49,6 +49,7 @@ def choose(catalogue: Catalogue, *, units: str | Iterable[str] | None = None, li
     whose candidates are as they were at the last choice are not looked at again; every look at test is counted.
     hierarchy: the file of concepts that the labels were made with, where it is one of your own.
     """
+    from autolabel.pipeline.judging import rejudge
     from autolabel.splits import explain_split, test_evidence
 
     row = model_row(catalogue, model)
@@ -70,6 +71,7 @@ def choose(catalogue: Catalogue, *, units: str | Iterable[str] | None = None, li
     todo = [unit for unit in candidates if redo or looks.get(_address(unit), (0, ""))[1] != candidates[unit]]
     before = Count(len(candidates), 0, len(candidates) - len(todo), 0, 0)
     if not todo:
+        rejudge(catalogue, row.name)
         return before
     chosen, others = _pick({unit: by_unit[unit] for unit in todo if unit in by_unit}, selected)
     sentences = seconds(selected, list({e.id: e for e in [*chosen.values(), *others]}.values()))
@@ -176,14 +178,14 @@ def _rows(result: TestResult, chosen: Mapping[Unit, Explanation], looks: Mapping
 def _write(catalogue: Catalogue, row: ModelRow, rows: list[dict[str, Any]], result: TestResult, read: Sequence[Score], units: Sequence[Unit],
            run: str) -> None:
     """Replace these units' choices, judge all attempted units of the model together, write the test scores; in one go at the end."""
-    from autolabel.pipeline.judging import judge_all, test_scores
+    from autolabel.pipeline.judging import contested, judge_all, test_scores
     from autolabel.pipeline.scoring import score_columns
 
     mine = {_address(u) for u in units}
     old = dicts(catalogue, "SELECT * EXCLUDE (verdict, reason, p, q_value) FROM choices WHERE model = ?", [row.name])
     names = list(rows[0])
     everything = [r for r in old if (r["layer"], r["site"], r["neuron"], r["side"]) not in mine] + rows
-    judged = judge_all(everything)
+    judged = judge_all(everything, contested(catalogue, row.name, everything))
     columns = {name: [r[name] for r in everything] for name in names} | {
         "verdict": judged.verdict.tolist(), "reason": judged.reason.tolist(), "p": judged.p.tolist(), "q_value": judged.q.tolist()}
     scores = [*test_scores(result, SCORE_EXTRA), *read]

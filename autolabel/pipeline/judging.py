@@ -1,4 +1,9 @@
-"""Verdicts over all attempted units of one model, and over each explainer's best labels for the leaderboard."""
+"""Verdicts over all attempted units of one model, and over each explainer's best labels for the leaderboard.
+
+Other scorers may contest a label whenever they have read it: `score` and `choose` end with `rejudge`, which asks nothing and looks at
+nothing. What contests is read where that scorer read it, as a rule on select: a label that was chosen there is contested in
+spite of the choice, never because of a further look at test, and `test_looks` stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +13,57 @@ from typing import Any
 
 import numpy as np
 
+from autolabel.catalogue import Catalogue
+from autolabel.pipeline.session import dicts
 from autolabel.scorers.result import TestResult
 from autolabel.types import Score
-from autolabel.verdicts import Findings, Verdicts, judge
+from autolabel.verdicts import Findings, Reasons, Rival, Verdicts, contest, judge
+
+RHO = ("correlation", "simulation")  # scorers whose value is rho: the same simulator is the same scorer
 
 
-def judge_all(rows: Sequence[Mapping[str, Any]]) -> Verdicts:
+def judge_all(rows: Sequence[Mapping[str, Any]], contested: Reasons = ()) -> Verdicts:
     """Verdicts of rows of `choices` (as dictionaries): all attempted units of one model together, for its false-discovery rate."""
     extra = [json.loads(row["extra"]) for row in rows]
     return judge(Findings(
         p_foreign=np.array([_or_one(row["p_foreign"]) for row in rows]), p_size=np.array([_or_one(row["p_size"]) for row in rows]),
         score=np.array([np.nan if row["score"] is None else row["score"] for row in rows]),
         abstained=[e.get("abstained") for e in extra], failed=[e.get("failed") for e in extra],
-        unscored=[e.get("unscored") for e in extra], imprecise=[e.get("imprecise") for e in extra]))
+        unscored=[e.get("unscored") for e in extra], imprecise=[e.get("imprecise") for e in extra], contested=contested))
+
+
+def contested(catalogue: Catalogue, model: str, rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
+    """For each row of `choices`, why other scorers of the same label contest it; None where none does.
+
+    A score counts where it has an interval and says its chance level. Where a scorer has read a label on several splits, test counts.
+    """
+    rivals: dict[str, list[Rival]] = {}
+    for explanation, *rest in catalogue.read(
+            "SELECT explanation, scorer, simulator, split, value, low, high, CASE scorer WHEN 'correlation' THEN 0.0 "
+            "ELSE try_cast(extra ->> 'chance' AS DOUBLE) END AS chance FROM scores WHERE model = ? AND value IS NOT NULL AND low IS NOT NULL "
+            "AND high IS NOT NULL AND chance IS NOT NULL QUALIFY row_number() OVER (PARTITION BY explanation, scorer, simulator "
+            "ORDER BY split = 'test' DESC) = 1 ORDER BY explanation, scorer, simulator", [model]):
+        rivals.setdefault(explanation, []).append(Rival(*rest))
+    return [contest(row["ci_low"], row["ci_high"], [r for r in rivals.get(row["explanation"], ()) if not (r.scorer in RHO and r.judge == row["simulator"])])
+            for row in rows]
+
+
+def rejudge(catalogue: Catalogue, model: str) -> int:
+    """Judge all attempted units of a model anew by what the catalogue holds now, and store the verdicts that are others; how many they were."""
+    rows = dicts(catalogue, "SELECT * FROM choices WHERE model = ?", [model])
+    if not rows:
+        return 0
+    judged = judge_all(rows, contested(catalogue, model, rows))
+    changed = [(r["layer"], r["site"], r["neuron"], r["side"], verdict, reason) for r, verdict, reason in
+               zip(rows, judged.verdict.tolist(), judged.reason.tolist(), strict=True) if (verdict, reason) != (r["verdict"], r["reason"])]
+    if changed:
+        with catalogue.writer() as writer:
+            writer.write(lambda connection: connection.execute(
+                "UPDATE choices SET verdict = n.verdict, reason = n.reason FROM (SELECT unnest(?::VARCHAR[]) AS layer, unnest(?::VARCHAR[]) AS site, "
+                "unnest(?::INTEGER[]) AS neuron, unnest(?::VARCHAR[]) AS side, unnest(?::VARCHAR[]) AS verdict, unnest(?::VARCHAR[]) AS reason) n "
+                "WHERE choices.model = ? AND choices.layer = n.layer AND choices.site = n.site AND choices.neuron = n.neuron AND choices.side = n.side",
+                [*map(list, zip(*changed, strict=True)), model]))
+    return len(changed)
 
 
 def test_scores(result: TestResult, names: Sequence[str]) -> list[Score]:

@@ -39,8 +39,9 @@ def score(catalogue: Catalogue, *, scorer: str = "correlation", simulator: str =
     scorer `correlation` runs patterns over the whole split; `simulation` lets a simulator read labels on a sample; the others judge
     labels in the ways of the literature. simulator: of `simulation`; empty: the one that fits the LLM. llm: what they ask.
     settings: of the scorer. which: `all`, or `sentences`, those without a pattern. hierarchy: the file of concepts that the
-    labels were made with, where it is one of your own.
+    labels were made with, where it is one of your own. What the other scorers say may contest a chosen label: verdicts are judged anew.
     """
+    from autolabel.pipeline.judging import rejudge
     from autolabel.splits import select_evidence
 
     exact = scorer == "correlation"
@@ -66,6 +67,7 @@ def score(catalogue: Catalogue, *, scorer: str = "correlation", simulator: str =
     todo = [e for e in asked if e.id not in scored]
     before = Count(len(candidates), 0, len(asked) - len(todo), sum(e.abstained is not None for e in candidates), 0)
     if not todo:
+        rejudge(catalogue, row.name)
         return before
     subject = subject_of(catalogue, row, device=device, dtype=dtype, threads=threads)
     evidence = select_evidence(catalogue, subject, batch_size=batch_size)
@@ -83,6 +85,7 @@ def score(catalogue: Catalogue, *, scorer: str = "correlation", simulator: str =
 
         built = reader.build(catalogue, row, subject, known, {})
         done, unscored, pending = read_all(built, todo, evidence, save, lambda n: progress(stage, n, len(todo)))
+        rejudge(catalogue, row.name)
         return replace(before, done=done, failed=unscored, pending=pending)
 
 

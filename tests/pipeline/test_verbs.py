@@ -65,8 +65,13 @@ def test_a_new_candidate_is_looked_at_and_the_look_is_counted(catalogue: al.Cata
     with pytest.raises(SettingsError, match="run `autolabel score`"):
         al.choose(catalogue)
     al.score(catalogue)
+    with catalogue.writer() as writer:  # what another scorer has said by then counts in the verdict
+        writer.write(lambda c: c.execute("INSERT INTO scores (explanation, model, split, scorer, simulator, value, low, high, n, extra) SELECT id, model, "
+                                         "'select', 'detection', 'j', .2, .1, .3, 40, '{\"chance\": 0.5}' FROM explanations WHERE model = 'minilm' AND neuron < 10"))
     count = al.choose(catalogue)
     assert (count.done, count.before) == (10, 1526)
+    odd = "(verdict = 'contested') <> (neuron < 10 AND score IS NOT NULL AND (ci_low > 0 OR ci_high < 0) AND verdict NOT IN ('imprecise', 'unscored'))"
+    assert catalogue.read(f"SELECT count(*) FILTER ({odd}), count(*) FILTER (verdict = 'contested') > 2 FROM labels") == [(0, True)]
     assert catalogue.read("SELECT test_looks, count(*) FROM labels GROUP BY 1 ORDER BY 1") == [(1, 1526), (2, 10)]
 
 

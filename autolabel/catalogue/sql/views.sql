@@ -61,7 +61,7 @@ WHERE NOT coalesce(m.is_control, false);
 
 -- Per model, explainer and simulator, over the best candidate of each unit (by its select score): units attempted, coverage
 -- (share of attempted units with a scored label), mean rho on test with its 95 % normal interval over units, share of the
--- attempted units that are confirmed (extra.verdict of the test score), cost in dollars. Units without a score are in no mean.
+-- attempted units that are confirmed (extra.verdict of the test score) and not contested, cost in dollars. Units without a score are in no mean.
 CREATE OR REPLACE VIEW leaderboard AS
 WITH asked AS (
     SELECT model, explainer, layer, site, neuron, side, id AS explanation, cost_usd FROM explanations
@@ -80,11 +80,12 @@ tested AS (
     WHERE t.split = 'test' AND t.scorer IN ('correlation', 'simulation')),
 best AS (
     SELECT e.model, e.explainer, t.simulator, e.layer, e.site, e.neuron, e.side,
-           arg_max(struct_pack(value := t.value, verdict := t.verdict), (t.selected, e.id)) AS b, sum(t.cost) AS cost
+           arg_max(struct_pack(value := t.value, verdict := t.verdict, id := e.id), (t.selected, e.id)) AS b, sum(t.cost) AS cost
     FROM tested t JOIN explanations e ON e.id = t.explanation WHERE NOT (coalesce(t.simulator, '') = 'pattern' AND e.pattern IS NULL AND t.value IS NULL) GROUP BY ALL),
 scored AS (
     SELECT model, explainer, simulator, count(b.value) AS scored, avg(b.value) AS mean_score, stddev_samp(b.value) AS sd,
-           count(*) FILTER (b.verdict = 'confirmed') AS confirmed, sum(cost) AS cost
+           count(*) FILTER (b.verdict = 'confirmed' AND b.id NOT IN (SELECT explanation FROM choices WHERE verdict = 'contested'
+                            AND explanation IS NOT NULL)) AS confirmed, sum(cost) AS cost
     FROM best GROUP BY ALL)
 SELECT a.model, coalesce(m.is_control, false) AS control, a.explainer, s.simulator, a.units AS units_attempted,
        coalesce(s.scored, 0) / a.units AS coverage, s.mean_score,
