@@ -1,4 +1,4 @@
-"""Commands around a catalogue: export, snapshot, plugins, config, doctor."""
+"""Commands around a catalogue: account, audit, eval, export, snapshot, plugins, config, doctor."""
 
 from __future__ import annotations
 
@@ -97,6 +97,28 @@ def audit(planted: int, real: int, n: int, db: str | None, model: str | None, as
         raise CheckError(f"{', '.join(bad)} failed: other commands show `failed audit` in their place")
 
 
+@click.command()
+@click.option("--max-tokens", type=click.IntRange(min=1), default=10_000, show_default=True, help="Of test that are read; four times as many of select.")
+@shared("units", "db", "model", "hierarchy", "seed", "device", "dtype", "batch_size", "threads", "quiet", "redo", "json")
+def account(max_tokens: int, units: str | None, db: str | None, model: str | None, hierarchy: str | None, redo: bool, as_json: bool, quiet: bool,
+            **flags: Any) -> None:
+    """What a model keeps when a layer's neurons are replaced by what their labels predict.
+
+    0 % is each neuron's mean, 100 % the model as it is. --units: which layers, and which of their labels take part.
+    """
+    from autolabel.cli.common import progress_bar
+    from autolabel.pipeline.accounting import COLUMNS, table
+    from autolabel.pipeline.accounting import account as run
+
+    catalogue = open_catalogue(db)
+    s = settings_from(hierarchy=hierarchy, **flags)
+    with progress_bar(quiet, str(catalogue.path)) as progress:
+        found = run(catalogue, units=units, max_tokens=max_tokens, model=model or "", hierarchy=s.hierarchy, seed=s.seed, batch_size=s.batch_size,
+                    device=s.device, dtype=s.dtype, threads=s.threads, redo=redo, progress=progress)
+    print_rows(COLUMNS, table(found.rows), as_json=as_json)
+    note(found.words(), quiet)
+
+
 @click.command("eval")
 @click.argument("suite")
 @click.option("--quick", is_flag=True, help="With small settings, for a look; makes no report.")
@@ -114,4 +136,4 @@ def eval_(suite: str, quick: bool, out: str | None, seed: int | None, as_json: b
         raise CheckError(f"{len(bad)} of {len(lines)} lines of the suite {suite} miss their bar: {'; '.join(bad)}")
 
 
-COMMANDS = (audit, eval_, export, snapshot, plugins, config, doctor)
+COMMANDS = (account, audit, eval_, export, snapshot, plugins, config, doctor)

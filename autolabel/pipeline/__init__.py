@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autolabel.pipeline.accounting import account
 from autolabel.pipeline.auditing import audit
 from autolabel.pipeline.choosing import choose
 from autolabel.pipeline.explaining import explain
@@ -11,4 +12,4 @@ from autolabel.pipeline.runfile import label, run
 from autolabel.pipeline.scoring import score
 from autolabel.pipeline.session import open_catalogue
 
-__all__ = ["audit", "choose", "explain", "extract", "label", "open_catalogue", "run", "score", "score_label"]
+__all__ = ["account", "audit", "choose", "explain", "extract", "label", "open_catalogue", "run", "score", "score_label"]

@@ -106,14 +106,20 @@ def walk(view: SplitView, layers: Sequence[Layer], patterns: Sequence[Pattern], 
 def pieces(view: SplitView, tokens: int = PIECE) -> Iterator[Excerpts]:
     """The chunks of a split, cut so that none has more than `tokens` tokens (one excerpt at least)."""
     for chunk in view.chunks():
-        first = 0
-        while first < len(chunk):
-            last = max(first + 1, int(np.searchsorted(chunk.offset, chunk.offset[first] + tokens, side="right")) - 1)
-            rows, span = slice(first, last), slice(int(chunk.offset[first]), int(chunk.offset[last]))
-            yield chunk if last - first == len(chunk) else Excerpts(
-                chunk.id[rows], chunk.document[rows], chunk.block[rows], chunk.start[rows], chunk.offset[first:last + 1] - chunk.offset[first],
-                chunk.tokens[span], chunk.char_start[span], chunk.char_end[span], chunk.text[rows])
-            first = last
+        for piece, _ in cut(chunk, tokens):
+            yield piece
+
+
+def cut(chunk: Excerpts, tokens: int = PIECE) -> Iterator[tuple[Excerpts, slice]]:
+    """Pieces of at most `tokens` tokens (one excerpt at least), each with its rows of the chunk."""
+    first = 0
+    while first < len(chunk):
+        last = max(first + 1, int(np.searchsorted(chunk.offset, chunk.offset[first] + tokens, side="right")) - 1)
+        rows, span = slice(first, last), slice(int(chunk.offset[first]), int(chunk.offset[last]))
+        yield chunk if last - first == len(chunk) else Excerpts(
+            chunk.id[rows], chunk.document[rows], chunk.block[rows], chunk.start[rows], chunk.offset[first:last + 1] - chunk.offset[first],
+            chunk.tokens[span], chunk.char_start[span], chunk.char_end[span], chunk.text[rows]), rows
+        first = last
 
 
 def subject_run(view: SplitView, batch: Batch, sites: Sequence[Site], visit: object) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from autolabel.errors import SubjectError
 
@@ -25,7 +25,8 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKENIZER = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 TOKENIZER_BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
 CHAT = "chat_template.jinja"  # how messages are written out; run by transformers in a sandbox, no part of what neurons do
-PATTERNS = (CONFIG, "model*.safetensors", INDEX, *TOKENIZER, *TOKENIZER_BESIDE, CHAT)  # what is fetched from a hub
+POOLING = "1_Pooling/config.json"  # of sentence-transformers: data about the model's output
+PATTERNS = (CONFIG, "model*.safetensors", INDEX, *TOKENIZER, *TOKENIZER_BESIDE, CHAT, POOLING)  # what is fetched from a hub
 CODE_KEYS = ("auto_map", "_attn_implementation_internal", "_experts_implementation_internal")  # keys that make a loader import or run code
 
 
@@ -85,6 +86,19 @@ def inspect_folder(folder: Path) -> ModelFiles:
             _refuse_code(_read_json(folder / name), folder / name)
     tokenizer = tuple(folder / name for name in sorted(names) if name in TOKENIZER or name in TOKENIZER_BESIDE)
     return ModelFiles(folder, config, weights, tokenizer, folder / CHAT if CHAT in names else None)
+
+
+def pooling_of(folder: Path) -> Literal["mean of all tokens", "first token"] | None:
+    """How a sentence-transformers folder makes one vector of a text; None where it does not say, or in another way. Raises SubjectError."""
+    path = folder / POOLING
+    if not path.is_file():
+        return None
+    config = _read_json(path)
+    prefix = "pooling_mode_"  # one flag per way; newer versions name the way instead
+    chosen: list[Any] = [key.removeprefix(prefix) for key, value in config.items() if key.startswith(prefix) and value is True] or [config.get("pooling_mode")]
+    if chosen in (["mean_tokens"], ["mean"]):
+        return "mean of all tokens"
+    return "first token" if chosen in (["cls_token"], ["cls"]) else None
 
 
 def _weights(folder: Path, names: set[str]) -> tuple[Path, ...]:

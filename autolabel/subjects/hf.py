@@ -80,6 +80,13 @@ class HFSubject:
         """The site of a layer. Raises UnitError."""
         return self.place(Site(layer, 0, name, 0, False)).site
 
+    def check(self, tokens: NDArray[np.int64]) -> None:
+        """Raises SubjectError where windows [B, T] are too long for the model, or hold ids that it does not know."""
+        if tokens.shape[1] > self.context:
+            raise SubjectError(f"windows of {tokens.shape[1]} tokens are longer than {self.name} takes: at most {self.context}")
+        if tokens.size and (int(tokens.max()) >= self.specials.vocabulary or int(tokens.min()) < 0):
+            raise SubjectError(f"token id {int(tokens.max())} is unknown to {self.name}, which has {self.specials.vocabulary}")
+
     def run(self, tokens: NDArray[np.int64], sites: Sequence[Site], visit: Visit) -> None:
         """One forward pass of windows [B, T] of content ids, ended after the last of `sites`.
 
@@ -89,11 +96,8 @@ class HFSubject:
         """
         if not sites:
             return
+        self.check(tokens)
         batch, length = tokens.shape
-        if length > self.context:
-            raise SubjectError(f"windows of {length} tokens are longer than {self.name} takes: at most {self.context}")
-        if tokens.size and (int(tokens.max()) >= self.specials.vocabulary or int(tokens.min()) < 0):
-            raise SubjectError(f"token id {int(tokens.max())} is unknown to {self.name}, which has {self.specials.vocabulary}")
         places = sorted((self.place(site) for site in sites), key=lambda p: p.stage)
         wanted: dict[nn.Module, dict[int, Place]] = {}
         for place in places:
@@ -105,12 +109,7 @@ class HFSubject:
             counts[module] += 1
             if place is None:
                 return
-            x = args[0]
-            if x.dim() == 2:  # some models put all tokens of a batch in a row
-                x = x.view(batch, -1, x.shape[-1])
-            elif place.time_first:
-                x = x.transpose(0, 1)
-            visit(place.site, x.contiguous().float(), self.specials.span(length, place.stack))
+            visit(place.site, place.windows(args[0], batch).contiguous().float(), self.specials.span(length, place.stack))
             if place is places[-1]:
                 raise _Done
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from autolabel.protocols import Subject, Visit
+    from autolabel.subjects.intervene import Edit
 
 
 @dataclass(frozen=True)
@@ -148,21 +149,30 @@ class Planted:
         """Windows [B, T] as the planted rules read them."""
         return Reading(self.speller.read(tokens), self.speller.vocabulary)
 
-    def run(self, tokens: NDArray[np.int64], sites: Sequence[Site], visit: Visit) -> None:
-        """As `Subject.run`; x of a layer with planted units is a copy."""
+    def edits(self, tokens: NDArray[np.int64], sites: Sequence[Site] | None = None) -> Mapping[Site, Edit]:
+        """What is planted in these sites (all where None), as edits of the inner subject (see intervene.py) for windows [B, T]."""
         import torch
 
-        reading: Reading | None = None
+        from autolabel.subjects.intervene import given
+
+        out: dict[Site, Edit] = {}
+        planted = [(site, plants) for site in (self.sites if sites is None else sites) if (plants := self._by_layer.get(site.layer))]
+        if planted:
+            reading, window = self.reading(tokens), windows(tokens)
+            for site, plants in planted:
+                a = np.stack([plant.activation(reading, window).reshape(tokens.shape) for plant in plants], axis=-1)
+                out[site] = given(torch.from_numpy(a), np.array([plant.index for plant in plants], np.int64))
+        return out
+
+    def run(self, tokens: NDArray[np.int64], sites: Sequence[Site], visit: Visit) -> None:
+        """As `Subject.run`; x of a layer with planted units is a copy."""
+        edits = self.edits(tokens, sites)
 
         def overwrite(site: Site, x: torch.Tensor, span: slice) -> None:
-            nonlocal reading
-            plants = self._by_layer.get(site.layer, [])
-            if plants:
-                reading = reading or self.reading(tokens)
-                window, x = windows(tokens), x.clone()
-                for plant in plants:
-                    a = plant.activation(reading, window).reshape(tokens.shape)
-                    x[:, span, plant.index] = torch.from_numpy(a).to(x)
+            if site in edits:
+                content = edits[site](x[:, span])
+                x = x.clone()
+                x[:, span] = content
             visit(site, x, span)
 
         self.inner.run(tokens, sites, overwrite)

@@ -56,6 +56,12 @@ class Place:
     nonlinearity: str  # for people: `gelu`, `silu, product`
     time_first: bool  # its tensors are [T, B, U], not [B, T, U]
 
+    def windows(self, x: torch.Tensor, batch: int) -> torch.Tensor:
+        """What enters the module as [B, T', U]: a view of it."""
+        if x.dim() == 2:  # some models put all tokens of a batch in a row
+            return x.view(batch, -1, x.shape[-1])
+        return x.transpose(0, 1) if self.time_first else x
+
 
 @dataclass(frozen=True)
 class _Match:

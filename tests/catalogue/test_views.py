@@ -16,6 +16,8 @@ COLUMNS = {
     "exemplars": "unit model layer site neuron side split band rank max_activation token before after tokens activations document excerpt weight",
     "documents": "id corpus split n_tokens metadata",
     "excerpts": "id document split start n_tokens token_ids text",
+    "accounting": "model layer layer_order site scope predictor share share_low share_high loss loss_original loss_mean measure pooling neurons labels "
+                  "flat reason n_tokens n_excerpts n_documents fit_tokens created",
     "leaderboard": "model control explainer simulator units_attempted coverage mean_score mean_low mean_high share_confirmed cost_usd",
 }
 

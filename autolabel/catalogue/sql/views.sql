@@ -125,3 +125,11 @@ ranked AS (
 SELECT a.model, s.share / 100 AS share, r.k AS n, r.mean_score, r.score AS least_score, r.unconfirmed
 FROM attempted a, range(1, 101) s(share)
 JOIN ranked r ON r.model = a.model AND r.k = greatest(1, CAST(round(a.units * s.share / 100) AS BIGINT));
+
+-- One row per layer, scope and predictor of the last account (`autolabel account`): the share of what the layer's neurons do for the model that
+-- is kept when they are replaced by predictions: 0 their means (loss_mean), 1 the original (loss_original). scope: `layer` replaces all
+-- neurons, those without a label by their means; `labelled` replaces those with a label alone. share is NULL with a reason.
+CREATE OR REPLACE VIEW accounting AS
+SELECT model, layer, layer_order, site, scope, predictor, share, share_low, share_high, loss, loss_original, loss_mean, measure, pooling,
+       neurons, labels, flat, reason, n_tokens, n_excerpts, n_documents, fit_tokens, created
+FROM t_accounting;
