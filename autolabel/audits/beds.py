@@ -12,7 +12,7 @@ from autolabel.audits.bed import Bed
 from autolabel.excerpts import Excerpts
 from autolabel.neurons import QUANTILES, LayerStats, TypeMeans
 from autolabel.protocols import ExplainSplit, Subject, TestEvidence
-from autolabel.subjects.planted import Plant, Planted, windows_of
+from autolabel.subjects.planted import Plant, windows_of
 from autolabel.subjects.rules import Reading, Speller
 from autolabel.types import Side
 
@@ -67,14 +67,14 @@ def planted_bed(plants: Sequence[Plant], speller: Speller, explain: Excerpts, te
 
 @dataclass(frozen=True)
 class Views:
-    """A planted subject as scorers see a catalogue."""
+    """A subject as explainers and scorers see it in a catalogue."""
 
     explain: ExplainSplit
     test: TestEvidence
 
 
-def planted_views(subject: Planted, explain: Excerpts, test: Excerpts, chunk: int = 512) -> Views:
-    """Statistics and tables of a subject of one layer, computed in full. For a few dozen units."""
+def views_of(subject: Subject, explain: Excerpts, test: Excerpts, chunk: int = 512) -> Views:
+    """Statistics and tables of a subject's first layer, computed in full: [tokens, units] of memory."""
     site = subject.sites[0]
     a = _dense(subject, explain)
     stats: dict[tuple[str, Side], LayerStats] = {(site.layer, "+"): LayerStats(

@@ -25,8 +25,11 @@ class Resampled:
     result: Correlation  # [R]
 
 
-def resample(bed: Bed, unit: int, n: int, draws: int, first_seed: int = 0) -> Resampled:
-    """R independent samples; the truth is the full enumeration of the same split. Sums by excerpt are made once for all of them."""
+def resample(bed: Bed, unit: int, n: int, draws: int, first_seed: int = 0, confidence: float = 0.95) -> Resampled:
+    """R independent samples; the truth is the full enumeration of the same split. Sums by excerpt are made once for all of them.
+
+    confidence: of the intervals.
+    """
     c, s = own(bed, unit), bed.spread(unit)
     a, size = bed.a[:, unit].astype(np.float64), len(bed.excerpts)
     each = np.stack([np.bincount(bed.excerpt, x, size) for x in (np.ones(len(a)), a, a * a, c, c * c, a * c)], 1)  # [N, 6]
@@ -45,7 +48,7 @@ def resample(bed: Bed, unit: int, n: int, draws: int, first_seed: int = 0) -> Re
     cell, groups = group * draws + draw, int(group.max()) + 1
     weighted = each[row] * np.concatenate(weights)[:, None]
     s6 = [np.bincount(cell, weighted[:, k], groups * draws).reshape(groups, draws).astype(np.float64) for k in range(6)]
-    return Resampled(pearson(a, c, np.ones(len(a))), correlate(Sums(*s6)))
+    return Resampled(pearson(a, c, np.ones(len(a))), correlate(Sums(*s6), confidence))
 
 
 def estimator(bed: Bed, sizes: Sequence[int], draws: int, units: int) -> list[Finding]:

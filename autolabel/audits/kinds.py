@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from autolabel.audits.beds import planted_views
+from autolabel.audits.beds import views_of
 from autolabel.audits.paired import FALL, Finding, holds
 from autolabel.excerpts import Excerpts
 from autolabel.protocols import Subject
@@ -38,7 +38,7 @@ def kinds(inner: Subject, garden: Garden, explain: Excerpts, test: Excerpts, run
     plants = [Plant("0", i, "audit", ((Says(rule), 1.0),), noise_for(RHO, Says(rule).strength(garden.reading), seed=seed + i))
               for i, rule in enumerate(rules) if Says(rule).strength(garden.reading).any()]
     subject = Planted(Silent(inner, len(rules)), tuple(plants))
-    views = planted_views(subject, explain, test)
+    views = views_of(subject, explain, test)
     live = {p.index for p in plants}
     asked = [(i, metric, k, pattern) for i, (metric, patterns) in enumerate(made) for k, pattern in enumerate(patterns) if i in live]
     asked += [(len(made) + i, "list", 0, pattern) for i, pattern in enumerate(lexical) if len(made) + i in live]

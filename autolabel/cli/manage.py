@@ -125,7 +125,11 @@ def account(max_tokens: int, units: str | None, db: str | None, model: str | Non
 @click.option("-o", "out", type=click.Path(dir_okay=False), help="Write the report, as Markdown.")
 @shared("seed", "json")
 def eval_(suite: str, quick: bool, out: str | None, seed: int | None, as_json: bool) -> None:
-    """Run a suite of measurements: planted, null, degraded, estimator, metrics."""
+    """Run a suite of measurements.
+
+    planted, null, degraded, estimator, metrics: are the scores right; control: is there more than chance; retest, agreement:
+    does it come out the same again, or another way; cost: of labels and of certainty.
+    """
     from autolabel.cli.common import settings_from
     from autolabel.errors import CheckError
     from autolabel.evaluate import COLUMNS, evaluate, rows

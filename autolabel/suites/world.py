@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,13 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from autolabel.audits.bed import Bed
-from autolabel.audits.beds import joined, planted_bed
+from autolabel.audits.beds import Views, joined, planted_bed, views_of
 from autolabel.excerpts import Excerpts
+from autolabel.protocols import Explainer
+from autolabel.sampling.scout import take
 from autolabel.subjects.rules import Reading, Speller
 from autolabel.subjects.suite import Garden, suite
+from autolabel.types import Exemplars, Explanation, Site, Unit
 
 Ints = NDArray[np.int64]
 WORDS = 16  # token types of a real unit's label
@@ -31,6 +34,31 @@ class Line:
     measured: str
     bar: str = ""  # what was asked for; empty where the row only tells
     held: bool | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Some:
+    """Some neurons of one layer of `inner`, numbered from 0. Other attributes are those of `inner`."""
+
+    inner: Any  # a Subject
+    site: Site  # of `inner`
+    units: Ints  # [n]
+
+    def __getattr__(self, name: str) -> Any:  # whatever the subject has
+        return getattr(self.inner, name)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The one site, as wide as there are units."""
+        return (replace(self.site, width=len(self.units)),)
+
+    def run(self, tokens: NDArray[np.int64], _sites: Sequence[Site], visit: Any) -> None:
+        """As `Subject.run`."""
+        self.inner.run(tokens, [self.site], lambda _site, x, span: visit(self.sites[0], x[..., self.units].contiguous(), span))
+
+    def activations(self, tokens: NDArray[np.int64], _site: Site) -> Any:
+        """As `Subject.activations`."""
+        return self.inner.activations(tokens, self.site)[..., self.units]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +85,39 @@ class World:
 
     def activations(self, excerpts: Excerpts, layer: str, units: Ints) -> NDArray[np.float32]:
         """a [tokens, units] of one layer, positive side."""
-        site = next(s for s in self.subject.sites if s.layer == layer)
+        site = self.site(layer)
         out = np.zeros((excerpts.n_tokens, len(units)), np.float32)
         for batch in excerpts.batches(32):
             def visit(_site: Any, x: Any, span: slice, where: slice = batch.span) -> None:
                 out[where] = x[:, span].clamp_min(0).reshape(-1, x.shape[-1])[:, units].numpy()
             self.subject.run(batch.tokens, [site], visit)
+        return out
+
+    def site(self, layer: str) -> Site:
+        """Where the neurons of a layer are read."""
+        found: Site = next(s for s in self.subject.sites if s.layer == layer)
+        return found
+
+    def views(self, layer: str, units: Ints, explain: Excerpts | None = None) -> Views:
+        """These units as explainers and scorers see them; explain: other excerpts to learn from."""
+        return views_of(Some(self.subject, self.site(layer), units), self.explain if explain is None else explain, self.test)
+
+    def labels(self, explainer: Explainer, views: Views) -> list[Explanation]:
+        """What an explainer that needs no LLM says of each unit, in order."""
+        stats = views.explain.stats
+        (key, layer), = stats.items()
+        units = [Unit(self.subject.name, key[0], layer.site.name, i) for i in range(layer.site.width)]
+        return list(explainer.explain([Exemplars(u, layer.unit(u.index)) for u in units], views.explain))
+
+    def strengths(self, patterns: Sequence[str | None], excerpts: Excerpts) -> NDArray[np.float32]:
+        """c [tokens, P] of patterns (JSON); 0 where there is none."""
+        from autolabel.patterns.syntax import parse
+        from autolabel.pipeline.labels import hierarchy, runner
+
+        out = np.zeros((excerpts.n_tokens, len(patterns)), np.float32)
+        some = [i for i, p in enumerate(patterns) if p is not None]
+        found: Any = runner(self.subject, hierarchy())([parse(p) for p in patterns if p is not None], excerpts)
+        out[:, some] = found.csr().toarray().T
         return out
 
     def part(self, tokens: int) -> World:
@@ -85,10 +140,7 @@ class World:
 def _first(e: Excerpts, tokens: int) -> Excerpts:
     """In hash order."""
     order = np.argsort(e.id)
-    rows = order[:int(np.searchsorted(np.cumsum(e.lengths[order]), tokens)) + 1]
-    x = [slice(int(e.offset[r]), int(e.offset[r + 1])) for r in rows]
-    return Excerpts.build(e.id[rows], e.document[rows], e.block[rows], e.start[rows], [e.tokens[s] for s in x], [e.char_start[s] for s in x],
-                          [e.char_end[s] for s in x], [e.text[r] for r in rows])
+    return take(e, order[:int(np.searchsorted(np.cumsum(e.lengths[order]), tokens)) + 1])
 
 
 def world(subject: str, corpus: Sequence[str], max_tokens: int, context: int = 64) -> World:
