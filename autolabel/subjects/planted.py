@@ -220,8 +220,9 @@ class Silent:
         """As `Subject.run`, with no special positions."""
         import torch
 
-        for site in sites:
-            visit(site, torch.zeros(*tokens.shape, self.width), slice(0, tokens.shape[1]))
+        with torch.inference_mode():  # as in a real pass: whoever looks keeps buffers of that mode
+            for site in sites:
+                visit(site, torch.zeros(*tokens.shape, self.width), slice(0, tokens.shape[1]))
 
     def activations(self, tokens: NDArray[np.int64], site: Site) -> torch.Tensor:
         """As `Subject.activations`."""
