@@ -36,6 +36,7 @@ class Card:
     label: dict[str, Any] | None  # a row of the view `labels`; None before `choose`
     histogram: tuple[tuple[float, float, int], ...]  # of the excerpts' maxima: from, to, excerpts
     excerpts: tuple[Shown, ...]  # strongest first
+    kind: dict[str, Any]  # a row of the view `kinds`
     candidates: tuple[dict[str, Any], ...]  # other labels of the unit, best first on select
     why: tuple[str, ...]  # the verdict with its reason: two lines where it is partial or contested, none before `choose`
 
@@ -55,10 +56,11 @@ def read_card(catalogue: Catalogue, unit: str, *, model: str = "", top: int = 8)
     side = [*key, address.side]
     labels = dicts(catalogue, f"SELECT * FROM labels WHERE {where} AND side = ?", side)
     candidates = dicts(catalogue, f"SELECT * FROM candidates WHERE {where} AND side = ? ORDER BY select_score DESC NULLS LAST", side)
+    nature = dicts(catalogue, f"SELECT * FROM kinds WHERE {where} AND side = ?", side)
     bad = failed(catalogue, address.model)
     labels, candidates = [veil(row, bad) for row in labels], [veil(row, bad) for row in candidates]
     return Card(str(address), neurons[0], labels[0] if labels else None, _histogram(catalogue, where, side),
-                _excerpts(catalogue, where, side, top), tuple(candidates), why(catalogue, labels[0]) if labels else ())
+                _excerpts(catalogue, where, side, top), nature[0] if nature else {}, tuple(candidates), why(catalogue, labels[0]) if labels else ())
 
 
 def _excerpts(catalogue: Catalogue, where: str, key: list[Any], top: int) -> tuple[Shown, ...]:

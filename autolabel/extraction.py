@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from autolabel.sampling.work import Work
 
 EVERY = 50.0  # seconds between checkpoints: with the batch and the writing, less than 60 s are ever done again
+STATE = 2  # of checkpoints: one that an earlier program left with other sums is not gone on with
 TABLES = 1 << 30  # bytes of the tables by token type
 Place = tuple[str, str]  # (layer, site name)
 
@@ -69,7 +70,7 @@ def extract(catalogue: Catalogue, subject: Subject, corpus_id: str, *, run: str,
 
         keeper = Keeper(writer, subject.name, run, getattr(subject, "vocabulary", ()))
         flow = _Flow(catalogue, subject, corpus_id, sites, width, batch_size, seed, table_bytes, every, keeper, progress,
-                     digest(row["name"], row["hash"], corpus_id, row["settings"], batch_size))
+                     digest(row["name"], row["hash"], corpus_id, row["settings"], batch_size, STATE))
         if redo:
             flow.forget()
         flow.go()

@@ -49,6 +49,10 @@ def check_units(catalogue, corpus_id, subject, site, neurons, tolerance=1e-4):
     count_of = dict(zip(types.tolist(), counts.tolist(), strict=True))
     n_of = np.array([count_of[t] for t in tokens.tolist()])
     view = explain_split(catalogue, subject)
+
+    def stats_of(column, u, side):
+        return catalogue.read(f"SELECT {column} FROM units WHERE model = ? AND layer = ? AND side = ? AND neuron = ?", [subject.name, site.layer, side, u])[0][0]
+
     for side in site.sides:
         sign = 1 if side == "+" else -1
         stats, means = view.stats[site.layer, side], view.type_means(site.layer, side)
@@ -82,6 +86,10 @@ def check_units(catalogue, corpus_id, subject, site, neurons, tolerance=1e-4):
                 assert stats.lexicality[u] == pytest.approx(1 - within / freedom / a.var(), abs=1e-3)
             else:
                 assert np.isnan(stats.lexicality[u])
+            places, per_place = np.unique(position, return_counts=True)
+            within = sum(((a[position == p] - a[position == p].mean()) ** 2).sum() for p in places)
+            if a.var() > 0:
+                assert stats_of("positional_share", u, side) == pytest.approx(1 - within / (per_place.sum() - len(places)) / a.var(), abs=1e-3)
             top = catalogue.read("SELECT top_tokens FROM units WHERE model = ? AND layer = ? AND side = ? AND neuron = ?",
                                  [subject.name, site.layer, side, u])[0][0]
             by_mean = {subject.vocabulary[t]: a[tokens == t].mean() for t in types[counts >= 3].tolist()}

@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("catalogue",),
     ("llms", "subjects", "embeddings"),
     ("corpus", "ingest", "sampling", "checkpoint", "extraction", "splits"),
-    ("explainers", "simulators", "scorers", "verdicts", "audits"),
+    ("explainers", "simulators", "scorers", "verdicts", "audits", "unitkinds", "polysemy"),
     ("pipeline", "evaluate", "suites", "comparing", "demo", "audited", "probing", "card", "why", "summary", "curves", "search", "status", "doctor"),
     ("cli", "web", "__main__"),
 )

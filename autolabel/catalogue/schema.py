@@ -30,12 +30,13 @@ KEYS: dict[str, tuple[str, ...]] = {
     "t_failures": ("run", "model", "layer", "site", "neuron", "side", "explainer", "stage", "kind"),
     "t_audits": ("model", "number"),
     "t_accounting": ("model", "layer", "site", "scope", "predictor"),
+    "t_kinds": ("model", "layer", "site", "neuron", "side"),
     "calls": ("digest",),
     "prompts_excerpts": ("call", "excerpt"),
     "batches": ("key",),
 }
 TABLES = tuple(KEYS)  # all but the two the store keeps for itself: meta, ledger
-VIEWS = ("neurons", "labels", "candidates", "exemplars", "leaderboard", "failures", "documents", "excerpts", "audits", "coverage", "accounting")
+VIEWS = ("neurons", "labels", "candidates", "exemplars", "leaderboard", "failures", "documents", "excerpts", "audits", "coverage", "accounting", "kinds")
 
 
 def table_name(name: str) -> str:

@@ -30,7 +30,9 @@ def print_card(card: Card, *, as_json: bool = False) -> None:
     for line in _label_lines(card):
         console.print(Text(clean(line)))
     console.print(Text(f"fires on {_percent(n['firing_rate'])} of tokens, active on {_percent(n['active_rate'])}; mean {n['mean']:.3g}, "
-                       f"std {n['std']:.3g}, min {n['min']:.3g}, max {n['max']:.3g}; lexicality {_number(n['lexicality'])}"))
+                       f"std {n['std']:.3g}, min {n['min']:.3g}, max {n['max']:.3g}"))
+    if card.kind:
+        console.print(Text(_kind_line(card.kind)))
     console.print(Text("top tokens: " + clean(", ".join(n["top_tokens"] or []))))
     if card.histogram:
         console.print(Text("\nexcerpts of explain by their maximum", style="bold"))
@@ -61,6 +63,14 @@ def _label_lines(card: Card) -> list[str]:
     if label["pattern"]:
         lines.append(f"pattern {label['pattern']}")
     return lines
+
+
+def _kind_line(kind: dict[str, Any]) -> str:
+    line = f"{kind['kind'] or 'no kind'}: lexicality {_number(kind['lexicality'])}, positional share {_number(kind['positional_share'])}"
+    if kind["n"] is None:
+        return f"{line} (context length: `autolabel kinds --units {kind['unit']}`)"
+    length = "-" if kind["context_length"] is None else kind["context_length"]
+    return f"{line}, context length {length}, same-token contrast {_number(kind['same_token'])}"
 
 
 def _highlight(shown: Shown, most: float) -> Text:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import click
 
 from autolabel import __version__
-from autolabel.cli import ask, batch, build, look, manage, plan
+from autolabel.cli import ask, batch, build, look, manage, nature, plan
 from autolabel.cli.common import clean
 from autolabel.errors import AutolabelError
 
@@ -28,7 +28,7 @@ def cli() -> None:
     """
 
 
-for command in (*build.COMMANDS, *ask.COMMANDS, *batch.COMMANDS, *plan.COMMANDS, *look.COMMANDS, *manage.COMMANDS):
+for command in (*build.COMMANDS, *ask.COMMANDS, *batch.COMMANDS, *plan.COMMANDS, *nature.COMMANDS, *look.COMMANDS, *manage.COMMANDS):
     cli.add_command(command)
 
 

@@ -7,9 +7,10 @@ from autolabel.pipeline.auditing import audit
 from autolabel.pipeline.choosing import choose
 from autolabel.pipeline.explaining import explain
 from autolabel.pipeline.extracting import extract
+from autolabel.pipeline.kinding import kinds
 from autolabel.pipeline.own import score_label
 from autolabel.pipeline.runfile import label, run
 from autolabel.pipeline.scoring import score
 from autolabel.pipeline.session import open_catalogue
 
-__all__ = ["account", "audit", "choose", "explain", "extract", "label", "open_catalogue", "run", "score", "score_label"]
+__all__ = ["account", "audit", "choose", "explain", "extract", "kinds", "label", "open_catalogue", "run", "score", "score_label"]

@@ -100,7 +100,16 @@ class BatchBags:
     def by_position(self) -> Bags:
         """One bag for each position of the window, eligible tokens only."""
         assert self.table is not None
-        keep = (self.table.eligible[self._table_row] & self.valid).T
+        return self._positions(self.table.eligible[self._table_row])
+
+    @cached_property
+    def rest_by_position(self) -> Bags:
+        """One bag for each position of the window: all other tokens that count."""
+        assert self.table is not None
+        return self._positions(~self.table.eligible[self._table_row])
+
+    def _positions(self, which: NDArray[np.bool_]) -> Bags:
+        keep = (which & self.valid).T
         return Bags.of(self.row.T[keep], keep.sum(1), self.device)
 
     @cached_property

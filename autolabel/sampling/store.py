@@ -59,7 +59,7 @@ class Keeper:
         """Delete every row of this model that an extraction writes."""
         def work(con: duckdb.DuckDBPyConnection) -> None:
             con.execute("DELETE FROM models WHERE name = ?", [self.model])
-            for table in ("units", "activations", "type_means", "position_means", "priority"):
+            for table in ("units", "activations", "type_means", "position_means", "priority", "t_kinds"):
                 con.execute(f"DELETE FROM {table} WHERE model = ?", [self.model])
         self.writer.write(work)
 
@@ -127,14 +127,15 @@ class Keeper:
         largest = part.records.top.largest().astype(np.float64)
         mean, variance = part.moments.mean(), part.moments.variance()
         q, active = quantiles(x, part.sign, 0.2 * largest)
-        eta = part.types.lexicality(part.moments.pivots(), part.moments.square.cpu().numpy(), variance)
+        around = part.moments.pivots(), part.moments.square.cpu().numpy(), variance
         tokens = np.empty(gathered.site.width, object)
         tokens[:] = [[self._token(i) for i in row if i >= 0] for row in part.types.top().tolist()]
         return {"neuron": np.arange(gathered.site.width, dtype=np.int32), "n_tokens": np.full(gathered.site.width, n),
                 "firing_rate": part.fired.cpu().numpy() / n, "active_rate": active,
                 "x_mean": gathered.moments.mean(), "x_std": np.sqrt(gathered.moments.variance()),
                 "x_min": gathered.low.double().cpu().numpy(), "x_max": gathered.high.double().cpu().numpy(),
-                "mean": mean, "std": np.sqrt(variance), "max": largest, "quantiles": q, "lexicality": eta, "top_tokens": tokens}
+                "mean": mean, "std": np.sqrt(variance), "max": largest, "quantiles": q, "top_tokens": tokens,
+                "lexicality": part.types.lexicality(*around), "positional_share": part.types.positional(*around)}
 
     def _token(self, number: int) -> str:
         return (self.vocabulary[number] if number < len(self.vocabulary) else "") or str(number)

@@ -3,6 +3,7 @@
 Lexicality eta2 = 1 - MS_within / Var(a), MS_within over types seen at least twice: the unbiased share of a unit's variance
 that the token type alone carries. MS_within needs sum_r sum (a - m_r)^2 = sum (a - p)^2 - sum_r n_r (m_r - p)^2 for any pivot p,
 so one sum of squares over the repeated types does the work of a whole table of squares by type: half the memory, half the time.
+The positional share is the same figure for the position in the window, of all tokens.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ class TypeSums:
         self.sum = torch.empty(max(len(table), table.reserve) + 1, units, device=device).zero_()
         self.position = torch.zeros(context, units, dtype=torch.float64, device=device)
         self.position_n = np.zeros(context, np.int64)
+        self.rest = torch.zeros(context, units, dtype=torch.float64, device=device)  # by position, of the types that are not eligible
+        self.rest_n = np.zeros(context, np.int64)
         self.alone_square = torch.zeros(units, dtype=torch.float64, device=device)  # sum of (a - pivot)^2 outside the repeated types
 
     def add(self, a: Tensor, bags: BatchBags) -> None:
@@ -84,6 +87,9 @@ class TypeSums:
         length = len(position.counts)
         self.position[:length] += position.sum(a)
         self.position_n[:length] += position.counts
+        if len(bags.rest_by_position.index):
+            self.rest[:length] += bags.rest_by_position.sum(a)
+            self.rest_n[:length] += bags.rest_by_position.counts
 
     def add_squares(self, shifted: Tensor, bags: BatchBags) -> None:
         """shifted [B * T', U]: a - pivot of the same batch."""
@@ -116,6 +122,19 @@ class TypeSums:
         eta[varies] = 1 - within[varies] / variance[varies]
         return eta
 
+    def positional(self, pivot: NDArray[np.float64], square: NDArray[np.float64], variance: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[U] share of the variance of a that the position alone carries, 1 - MS_within / Var(a); nan as for `lexicality`."""
+        n = (self.position_n + self.rest_n).astype(np.float64)
+        there, share = n > 0, np.full(len(pivot), np.nan)
+        freedom = n.sum() - there.sum()
+        if freedom < 1:
+            return share
+        mean = (self.position + self.rest).cpu().numpy()[there] / n[there, None]
+        within = np.maximum(square - (n[there, None] * (mean - pivot) ** 2).sum(0), 0.0) / freedom
+        varies = variance > 0
+        share[varies] = 1 - within[varies] / variance[varies]
+        return share
+
     def top(self, n: int = 8) -> Ints:
         """[U, n] token ids with the largest mean a, -1 where fewer are seen often enough or have a mean above 0."""
         often = np.flatnonzero(self.table.count >= TOP_MIN)
@@ -134,11 +153,13 @@ class TypeSums:
     def state(self) -> dict[str, np.ndarray]:
         """Everything that was counted."""
         return {"sum": self.sum[:len(self.table) + 1].cpu().numpy(), "position": self.position.cpu().numpy(), "position_n": self.position_n,
-                "alone_square": self.alone_square.cpu().numpy()}
+                "rest": self.rest.cpu().numpy(), "rest_n": self.rest_n, "alone_square": self.alone_square.cpu().numpy()}
 
     def load(self, state: dict[str, np.ndarray]) -> None:
         """Go on from `state`."""
         self.sum[:len(self.table) + 1].copy_(torch.from_numpy(state["sum"]))
         self.position.copy_(torch.from_numpy(state["position"]))
         self.position_n[:] = state["position_n"]
+        self.rest.copy_(torch.from_numpy(state["rest"]))
+        self.rest_n[:] = state["rest_n"]
         self.alone_square.copy_(torch.from_numpy(state["alone_square"]))

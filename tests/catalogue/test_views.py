@@ -9,11 +9,12 @@ from autolabel.catalogue.checks import check_all, counts_add_up, leaks
 from tests.catalogue.making import TEXT, small
 
 COLUMNS = {
-    "neurons": "unit model layer layer_order site neuron firing_rate active_rate mean std min max quantiles top_tokens lexicality n_tokens",
+    "neurons": "unit model layer layer_order site neuron firing_rate active_rate mean std min max quantiles top_tokens lexicality positional_share n_tokens",
     "labels": "unit model layer site neuron side label pattern explainer llm simulator score ci_low ci_high peak peak_low peak_high n p_foreign "
               "p_size p q_value baseline peak_baseline ceiling rho_context rho_context_low rho_context_high contextual rho_new rho_new_low "
               "rho_new_high carries_over informative rank mass_recall verdict reason test_looks cost_usd",
     "exemplars": "unit model layer site neuron side split band rank max_activation token before after tokens activations document excerpt weight",
+    "kinds": "unit model layer site neuron side kind lexicality positional_share context_length correlations same_token n",
     "documents": "id corpus split n_tokens metadata",
     "excerpts": "id document split start n_tokens token_ids text",
     "accounting": "model layer layer_order site scope predictor share share_low share_high loss loss_original loss_mean measure pooling neurons labels "
@@ -32,7 +33,7 @@ def test_columns_are_the_contract(catalogue: Catalogue, view: str) -> None:
     assert catalogue.sql(f"FROM {view}").columns == COLUMNS[view].split()
 
 
-@pytest.mark.parametrize("view", ["neurons", "labels", "candidates", "exemplars", "failures"])
+@pytest.mark.parametrize("view", ["neurons", "labels", "candidates", "exemplars", "failures", "kinds"])
 def test_a_control_is_in_no_view_but_the_leaderboard(catalogue: Catalogue, view: str) -> None:
     assert catalogue.read(f"SELECT DISTINCT model FROM {view}") == [("org/m",)]
     assert catalogue.read("SELECT model, control FROM leaderboard ORDER BY 1") == [("org/m", False), ("org/m#shuffled", True)]

@@ -1,11 +1,11 @@
 -- The public face. Models that are a control appear in `leaderboard` alone.
 
--- One row per neuron; statistics of x over the explain split (quantiles, active_rate and lexicality: of a = max(x, 0)).
+-- One row per neuron; statistics of x over the explain split (quantiles, active_rate, lexicality and positional_share: of a = max(x, 0)).
 CREATE OR REPLACE VIEW neurons AS
 SELECT u.model || '/' || u.layer || '-' || u.site || '/' || u.neuron AS unit,
        u.model, u.layer, u.layer_order, u.site, u.neuron,
        u.firing_rate, u.active_rate, u.x_mean AS mean, u.x_std AS std, u.x_min AS min, u.x_max AS max,
-       u.quantiles, u.top_tokens, u.lexicality, u.n_tokens
+       u.quantiles, u.top_tokens, u.lexicality, u.positional_share, u.n_tokens
 FROM units u
 WHERE u.side = '+' AND u.model NOT IN (SELECT name FROM models WHERE is_control);
 
@@ -133,3 +133,14 @@ CREATE OR REPLACE VIEW accounting AS
 SELECT model, layer, layer_order, site, scope, predictor, share, share_low, share_high, loss, loss_original, loss_mean, measure, pooling,
        neurons, labels, flat, reason, n_tokens, n_excerpts, n_documents, fit_tokens, created
 FROM t_accounting;
+-- What kind of unit it is; one row per unit and side, statistics of the explain split. lexicality and positional_share: of the variance
+-- of a, what the token type and the position carry. context_length: the smallest k with correlation(a, a with k tokens of context) >= .9
+-- (correlations: at 0, 1, 2, 4, 8, 16, 32); same_token: how much a differs among occurrences of its top types. NULL until asked for.
+CREATE OR REPLACE VIEW kinds AS
+SELECT u.model || '/' || u.layer || '-' || u.site || '/' || CASE u.side WHEN '-' THEN '-' ELSE '' END || u.neuron AS unit,
+       u.model, u.layer, u.site, u.neuron, u.side,
+       CASE WHEN u.lexicality >= .7 THEN 'lexical' WHEN u.lexicality <= .3 THEN 'context-driven' WHEN u.lexicality IS NOT NULL THEN 'mixed' END AS kind,
+       u.lexicality, u.positional_share, k.context_length, k.correlations, k.same_token, k.n
+FROM units u
+LEFT JOIN t_kinds k ON (k.model, k.layer, k.site, k.neuron, k.side) = (u.model, u.layer, u.site, u.neuron, u.side)
+WHERE u.model NOT IN (SELECT name FROM models WHERE is_control);

@@ -1,0 +1,28 @@
+"""Commands about what a unit is: kinds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from autolabel.cli.build import compute_of
+from autolabel.cli.common import COMPUTE, note, open_catalogue, print_rows, progress_bar, shared
+
+
+@click.command()
+@shared("units", "limit", "db", "model", *COMPUTE, "redo", "json")
+def kinds(units: str | None, limit: int | None, db: str | None, model: str | None, redo: bool, as_json: bool, **flags: Any) -> None:
+    """What kind of unit: lexical or context-driven, how much context it reads, how much one token type leaves open."""
+    from autolabel.pipeline import kinds as verb
+    from autolabel.pipeline.kinding import COLUMNS, table
+
+    catalogue, compute = open_catalogue(db), compute_of(flags)
+    with progress_bar(flags["quiet"], str(catalogue.path)) as progress:
+        count = verb(catalogue, units=units, limit=limit, model=model or "", redo=redo, progress=progress, **compute)
+    note(f"kinds: {count.done:,} of {count.asked:,} done now, {count.before:,} before; {count.abstained:,} fire too rarely in the sample for a "
+         "context length", flags["quiet"])
+    print_rows(COLUMNS, table(catalogue, units=units, limit=limit, model=model or "", seed=compute["seed"]), as_json=as_json)
+
+
+COMMANDS = (kinds,)
