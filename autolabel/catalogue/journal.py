@@ -1,7 +1,8 @@
 """FILE.asked: the calls that are in flight, one JSON line each, written before a request is sent.
 
-A commit before every request would double the commits; a line appended to a file outlives a killed process just as well (not
-a power cut). Who opens it again after a kill learns which calls may have been answered and paid for without being stored.
+A commit before every request would double the commits; a line appended to a file and synced outlives a killed process and a power cut
+just as well, and one sync serves all calls that wait for it. Who opens the file again learns which calls may have been answered
+and paid for without being stored.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from autolabel.catalogue.access import beside
 from autolabel.errors import CatalogueError
 
+_to_disk = getattr(os, "fdatasync", os.fsync)  # the first is not everywhere
 LONGEST = 1 << 20  # bytes after which the lines of answered calls are dropped
 
 
@@ -23,20 +25,27 @@ class Journal:
     def __init__(self, database: Path, catalogue: str = "") -> None:
         self.path, self._catalogue = beside(database, ".asked"), catalogue  # meta.id: the file may be left from another catalogue of this name
         self._lines: dict[str, bytes] = {}  # digest -> line, of calls in flight
-        self._guard = threading.Lock()
-        self._size = 0
+        self._guard, self._turn = threading.Lock(), threading.Lock()
+        self._size = self._written = self._synced = 0  # bytes; lines written and lines on the disk
         self.left = self._read()  # what a killed process left behind: digest, role, llm, at, excerpts
         self._handle = self._open()
 
     def begin(self, digest: str, **said: object) -> None:
-        """Note a call that is about to be sent."""
+        """Note a call that is about to be sent; returns when the note is on the disk. Raises CatalogueError where it cannot be."""
         line = json.dumps({"catalogue": self._catalogue, "digest": digest, **said}).encode() + b"\n"
-        with self._guard:
-            self._lines[digest] = line
-            if self._size + len(line) > LONGEST:
-                self._rewrite()
-            else:
-                self._append(line)
+        try:
+            with self._guard:
+                self._lines[digest] = line
+                if self._size + len(line) > LONGEST:
+                    self._rewrite()
+                else:
+                    self._append(line)
+                self._written += 1
+                mine = self._written
+            self._sync(mine)
+        except CatalogueError:
+            self.end(digest)
+            raise
 
     def end(self, digest: str) -> None:
         """Its outcome is in the catalogue."""
@@ -56,6 +65,21 @@ class Journal:
             if not self._lines and not self.left:
                 self.path.unlink(missing_ok=True)
 
+    def _sync(self, mine: int) -> None:
+        """One at a time: who comes next finds its line synced with those before, or syncs all that were written meanwhile."""
+        with self._turn:
+            if self._synced >= mine:
+                return
+            with self._guard:  # the file may be replaced meanwhile, and its number with it
+                written, handle = self._written, os.dup(self._handle)
+            try:
+                _to_disk(handle)
+            except OSError as error:
+                raise CatalogueError(f"cannot write {self.path}: {error.strerror}; no call was sent") from error
+            finally:
+                os.close(handle)
+            self._synced = written
+
     def _append(self, line: bytes) -> None:
         try:
             os.write(self._handle, line)
@@ -68,7 +92,10 @@ class Journal:
         temporary = beside(self.path, ".tmp")
         data = b"".join(self._lines.values())
         try:
-            temporary.write_bytes(data)
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(temporary, self.path)
         except OSError as error:
             raise CatalogueError(f"cannot write {self.path}: {error.strerror}; no call was sent") from error
@@ -77,7 +104,13 @@ class Journal:
 
     def _open(self) -> int:
         try:
-            return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            folder = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)  # the file's name is kept there
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+            return handle
         except OSError as error:
             raise CatalogueError(f"cannot write {self.path}: {error.strerror}") from error
 

@@ -23,7 +23,6 @@ import pytest
 from autolabel.catalogue import Catalogue
 from autolabel.catalogue.calls import CallStore
 from autolabel.catalogue.checks import CHECKS, LEAKS, check
-from autolabel.catalogue.journal import LONGEST, Journal
 from autolabel.catalogue.memory import Memory
 from autolabel.errors import AuthError, LLMError, RefusedError, StoppedError, TruncatedError
 from autolabel.llms import answers, open_llm
@@ -261,20 +260,6 @@ def test_200_random_kills(tmp_path: Path) -> None:
         folder = tmp_path / str(i)
         folder.mkdir()
         killed(folder, 400, [rng.uniform(0, .5) for _ in range(10)])
-
-
-def test_the_journal_stays_small_and_forgets_what_was_answered(tmp_path: Path) -> None:
-    path = tmp_path / "x.duckdb"
-    journal = Journal(path)
-    for i in range(12_000):
-        journal.begin(f"{i:016x}", role="explain", excerpts=list(range(30)))
-        if i % 1000:
-            journal.end(f"{i:016x}")
-    assert journal.path.stat().st_size <= LONGEST
-    journal.close()  # as a killed process would leave it: calls are in flight
-    assert {s["digest"] for s in Journal(path).left} >= {f"{i:016x}" for i in range(0, 12_000, 1000)}
-    journal.path.write_bytes(journal.path.read_bytes()[:-20])  # a line that was cut
-    assert len(Journal(path).left) >= 11
 
 
 # --- leaks
