@@ -40,7 +40,9 @@ _WHERE = {
     "probe": "autolabel.probing",
     "run": "autolabel.pipeline",
     "score": "autolabel.pipeline",
+    "score_checkpoint": "autolabel.pipeline",
     "score_label": "autolabel.pipeline",
+    "score_on": "autolabel.pipeline",
 }
 
 __all__ = [
@@ -66,7 +68,9 @@ __all__ = [
     "probe",
     "run",
     "score",
+    "score_checkpoint",
     "score_label",
+    "score_on",
 ]
 
 

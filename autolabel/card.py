@@ -39,6 +39,8 @@ class Card:
     kind: dict[str, Any]  # a row of the view `kinds`
     candidates: tuple[dict[str, Any], ...]  # other labels of the unit, best first on select
     why: tuple[str, ...]  # the verdict with its reason: two lines where it is partial or contested, none before `choose`
+    weakest: dict[str, Any] | None  # a row of the view `weakest`; None where the label was scored on no other corpus
+    stale: tuple[dict[str, Any], ...]  # rows of the view `stale`: the label on other checkpoints
 
 
 def read_card(catalogue: Catalogue, unit: str, *, model: str = "", top: int = 8) -> Card:
@@ -59,8 +61,11 @@ def read_card(catalogue: Catalogue, unit: str, *, model: str = "", top: int = 8)
     nature = dicts(catalogue, f"SELECT * FROM kinds WHERE {where} AND side = ?", side)
     bad = failed(catalogue, address.model)
     labels, candidates = [veil(row, bad) for row in labels], [veil(row, bad) for row in candidates]
+    weakest = [veil(row, bad) for row in dicts(catalogue, f"SELECT * FROM weakest WHERE {where} AND side = ? AND corpora + left_out > 1", side)]
+    stale = tuple(veil(row, bad) for row in dicts(catalogue, f"SELECT * FROM stale WHERE {where} AND side = ? ORDER BY subject", side))
     return Card(str(address), neurons[0], labels[0] if labels else None, _histogram(catalogue, where, side),
-                _excerpts(catalogue, where, side, top), nature[0] if nature else {}, tuple(candidates), why(catalogue, labels[0]) if labels else ())
+                _excerpts(catalogue, where, side, top), nature[0] if nature else {}, tuple(candidates), why(catalogue, labels[0]) if labels else (),
+                weakest[0] if weakest else None, stale)
 
 
 def _excerpts(catalogue: Catalogue, where: str, key: list[Any], top: int) -> tuple[Shown, ...]:

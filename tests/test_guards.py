@@ -20,7 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("excerpts", "neurons", "stats", "render", "prompts", "patterns", "hierarchy"),
     ("catalogue",),
     ("llms", "subjects", "embeddings"),
-    ("corpus", "ingest", "sampling", "checkpoint", "extraction", "splits"),
+    ("corpus", "ingest", "elsewhere", "sampling", "checkpoint", "extraction", "splits"),
     ("explainers", "simulators", "scorers", "verdicts", "audits", "unitkinds", "polysemy"),
     ("pipeline", "evaluate", "suites", "comparing", "demo", "audited", "probing", "card", "why", "summary", "curves", "search", "status", "doctor"),
     ("cli", "web", "__main__"),

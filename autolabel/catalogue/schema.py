@@ -34,9 +34,13 @@ KEYS: dict[str, tuple[str, ...]] = {
     "calls": ("digest",),
     "prompts_excerpts": ("call", "excerpt"),
     "batches": ("key",),
+    "elsewhere": ("id",),
+    "t_validity": ("elsewhere", "explanation", "subgroup"),
+    "t_stale": ("subject_hash", "explanation"),
 }
 TABLES = tuple(KEYS)  # all but the two the store keeps for itself: meta, ledger
-VIEWS = ("neurons", "labels", "candidates", "exemplars", "leaderboard", "failures", "documents", "excerpts", "audits", "coverage", "accounting", "kinds")
+VIEWS = ("neurons", "labels", "candidates", "exemplars", "leaderboard", "failures", "documents", "excerpts", "audits", "coverage", "accounting", "kinds",
+         "validity", "weakest", "stale")
 
 
 def table_name(name: str) -> str:

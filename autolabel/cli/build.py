@@ -103,13 +103,27 @@ def explain(explainer: str, settings: tuple[str, ...], units: str | None, limit:
 @click.option("--unit", metavar="UNIT", help="Score your own label for this unit ...")
 @click.option("--label", "text", metavar="TEXT", help="... this sentence ...")
 @click.option("--pattern", metavar="JSON", help="... and this pattern.")
-@shared("units", "limit", "db", "model", *LLM, "hierarchy", *COMPUTE, "redo", "json")
+@click.option("--corpus", "-c", multiple=True, metavar="C", help="Score the chosen labels on another corpus: contrast:parallel, a file, demo, hf:...")
+@click.option("--group", metavar="COLUMN", help="... one score for each value of this column of it, as in language.")
+@click.option("--text-column", metavar="NAME", help="Column with the text of .jsonl and .parquet [text].")
+@click.option("--max-tokens", type=int, help="Stop reading that corpus after about so many tokens [2,000,000].")
+@click.option("--subject", metavar="SUBJECT", help="Score the chosen labels on another checkpoint of the model: a folder or hub id.")
+@shared("revision", "units", "limit", "db", "model", *LLM, "hierarchy", *COMPUTE, "redo", "json")
 def score(scorer: str, simulator: str | None, settings: tuple[str, ...], unit: str | None, text: str | None, pattern: str | None,
+          corpus: tuple[str, ...], group: str | None, text_column: str | None, max_tokens: int | None, subject: str | None, revision: str | None,
           units: str | None, limit: int | None, db: str | None, model: str | None, redo: bool, as_json: bool, **flags: Any) -> int:
-    """Score candidates on the select split, or a label of your own (--unit, --label)."""
+    """Score candidates on the select split, a label of your own (--unit, --label), or chosen labels beyond their corpus or checkpoint."""
+    from autolabel.cli.beyond import score_beyond
     from autolabel.pipeline import score as verb
     from autolabel.pipeline import score_label
 
+    if corpus or subject:
+        taken = {"--scorer": scorer != "correlation", "--simulator": simulator, "-E": settings, "--unit": unit, "--label": text, "--pattern": pattern}
+        given = {"corpus": corpus, "group": group, "text_column": text_column, "max_tokens": max_tokens, "subject": subject, "revision": revision,
+                 "units": units, "limit": limit, "db": db, "model": model, "redo": redo, "as_json": as_json, "quiet": flags["quiet"]}
+        return score_beyond(given, taken, compute_of(flags), concepts_from(flags))
+    if beyond := next((name for name, value in (("--group", group), ("--text-column", text_column), ("--max-tokens", max_tokens)) if value), None):
+        raise click.UsageError(f"{beyond} belongs to --corpus")
     catalogue, detail = open_catalogue(db), Detail()
     with asking(catalogue, flags, detail) as how, progress_bar(flags["quiet"], str(catalogue.path), detail) as progress:
         shared_: dict[str, Any] = {"model": model or "", "progress": progress, "hierarchy": concepts_from(flags), "simulator": simulator or "",

@@ -60,6 +60,7 @@ def _label_lines(card: Card) -> list[str]:
         lines.append(f"peak {_interval(label, 'peak', 'peak_low', 'peak_high')}, "
                      f"rho_context {_interval(label, 'rho_context', 'rho_context_low', 'rho_context_high')}, "
                      f"rho_new {_interval(label, 'rho_new', 'rho_new_low', 'rho_new_high')}, mass recall {_number(label['mass_recall'])}")
+    lines += _beyond_lines(card)
     if label["pattern"]:
         lines.append(f"pattern {label['pattern']}")
     return lines
@@ -71,6 +72,21 @@ def _kind_line(kind: dict[str, Any]) -> str:
         return f"{line} (context length: `autolabel kinds --units {kind['unit']}`)"
     length = "-" if kind["context_length"] is None else kind["context_length"]
     return f"{line}, context length {length}, same-token contrast {_number(kind['same_token'])}"
+
+
+def _beyond_lines(card: Card) -> list[str]:
+    """The label on other corpora and on other checkpoints, where it was scored there."""
+    lines = []
+    if (w := card.weakest) is not None:
+        at = w["min_corpus"] if w["min_subgroup"] is None else f"{w['min_corpus']}, {w['min_subgroup']}"
+        least = f"least rho {_interval(w, 'min_score', 'min_low', 'min_high')} on {at}" if w["min_score"] is not None else "no rho that can be relied on"
+        lines.append(f"{least}, of {w['corpora']} corpora and groups ({w['left_out']} left out)")
+    for s in card.stale:
+        said = s["reason"] or f"rho fell by {_interval(s, 'fall', 'fall_low', 'fall_high')}"
+        state = {True: "stale: ", False: "not stale: "}.get(s["stale"], "")
+        power = "" if s["power"] is None or s["stale"] is None else f"; a fall of .2 is noticed in {s['power']:.0%} of labels"
+        lines.append(f"on {s['subject']}: {state}{said}{power}")
+    return lines
 
 
 def _highlight(shown: Shown, most: float) -> Text:

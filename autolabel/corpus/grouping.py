@@ -80,15 +80,18 @@ def _verified(catalogue: Catalogue, corpus_id: str, pairs: Sequence[tuple[int, i
               shingler: near.Shingler) -> Iterator[tuple[tuple[int, int], float]]:
     """Each pair with its exact similarity."""
     ids = sorted({id for pair in pairs for id in pair})
-    texts = _texts(catalogue, corpus_id, ids)
+    texts = texts_of(catalogue, corpus_id, ids)
     flat, first = shingler.shingles([texts[id] for id in ids])
     sets = {id: flat[first[i]:first[i + 1]] for i, id in enumerate(ids)}
     for a, b in pairs:
         yield (a, b), near.jaccard(sets[a], sets[b])
 
 
-def _texts(catalogue: Catalogue, corpus_id: str, ids: Sequence[int]) -> dict[int, str]:
-    """Normalised texts of documents, put together from their excerpts (a short last window that was dropped is missing)."""
+def texts_of(catalogue: Catalogue, corpus_id: str, ids: Sequence[int]) -> dict[int, str]:
+    """Normalised texts of documents, put together from their excerpts (a short last window that was dropped is missing).
+
+    In a corpus that is complete, and has no bands any more, a word on the seam of two windows comes in two parts.
+    """
     these = "corpus_id = ? AND document IN (SELECT unnest(?::BIGINT[]))"
     joined = set(catalogue.read(f"SELECT document, -band FROM bands WHERE {these} AND band < 0", [corpus_id, ids]))
     parts: dict[int, list[str]] = {}

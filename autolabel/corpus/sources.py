@@ -1,4 +1,4 @@
-"""From what the user wrote (`demo`, `python`, paths, `hf:...`) to a stream of documents, always in the same order."""
+"""From what the user wrote (`demo`, `python`, `contrast:NAME`, paths, `hf:...`) to a stream of documents, always in the same order."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ from autolabel.types import Document, hash63
 
 # Tokens of a passage, generously: where reading stops early, blocks must be small enough for what is read.
 TOKENS_PER_PASSAGE = 400
+# The built-in contrast sets. `parallel` has a text in each of these columns: each is a document, its column the metadata `language`.
+CONTRAST: Mapping[str, tuple[str, ...]] = {
+    "clinical": (), "comments": (), "demographic": (), "requests": (),
+    "parallel": ("en-GB", "en-US", "en-scotland", "de", "fr", "es", "it", "ru", "ar", "zh", "ja")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class Source:
     revision: str | None = None  # of the hub's dataset
     text_column: str = "text"
     split_on: str | None = None  # where .txt files are cut, whatever their length
+    languages: tuple[str, ...] = ()  # columns of parallel texts, each a document of its own; empty: `text_column` alone
 
     def identity(self) -> list[object]:
         """What makes it this corpus and no other: names and contents of files, versions. Reads every file once."""
@@ -38,7 +43,7 @@ class Source:
             return ["python", python_docs.identity()]
         if self.hub:
             return ["hub", self.hub.dataset, self.hub.split, self.hub.column, self.revision]
-        return [self.name, self.text_column, self.split_on, [[file.name, files.fingerprint(file.path)] for file in self.files]]
+        return [self.name, self.languages or self.text_column, self.split_on, [[file.name, files.fingerprint(file.path)] for file in self.files]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ class Sources:
 def open_sources(specs: Sequence[str], *, text_column: str = "text", split_on: str | None = None, report: Report) -> Sources:
     """Find what `specs` name, without reading it yet. `split_on` understands \\n, \\t, \\r. Raises CorpusError, ExtraError."""
     if not specs:
-        raise CorpusError("no corpus is named: give `demo`, `python`, files or folders, or hf:DATASET")
+        raise CorpusError("no corpus is named: give `demo`, `python`, `contrast:NAME`, files or folders, or hf:DATASET")
     if split_on is not None:
         split_on = split_on.replace("\\n", "\n").replace("\\t", "\t").replace("\\r", "\r")
         if not split_on:
@@ -82,6 +87,12 @@ def open_sources(specs: Sequence[str], *, text_column: str = "text", split_on: s
         elif spec == "demo":
             parts.append(Source("demo", "files", tuple(f for f in files.find(str(assets.data_path("corpus")), Report())
                                                        if f.kind == ".jsonl")))
+        elif spec.startswith("contrast:"):
+            name = spec.removeprefix("contrast:")
+            if name not in CONTRAST:
+                raise CorpusError(f"there is no contrast set {name!r}: choose from {', '.join(CONTRAST)}")
+            path = assets.data_path("contrast", f"{name}.jsonl")
+            parts.append(Source(name, "files", (File(path, path.name),), languages=CONTRAST[name]))
         elif spec.startswith("hf:"):
             hub = HubSpec.parse(spec, text_column)
             require()
@@ -139,6 +150,12 @@ def _texts(part: Source, cuts: Mapping[Path, _Cut], size: int,
     for file in part.files:
         if file.kind == ".txt":
             yield from _text_file(file, cuts[file.path], size)
+        elif part.languages:
+            for value, columns, where in files.jsonl_rows(file, part.languages[0], report):
+                about = {key: x for key, x in columns.items() if key not in part.languages}
+                for language, text in {part.languages[0]: value, **columns}.items():
+                    if language in part.languages:
+                        yield text, {**about, "language": language}, where, None
         else:
             rows = files.jsonl_rows(file, part.text_column, report) if file.kind == ".jsonl" else files.parquet_rows(file, part.text_column)
             for value, columns, where in rows:

@@ -64,7 +64,12 @@ def select_pass(explanations: Sequence[Explanation], select: SelectEvidence, *, 
 
 def score_select(explanations: Sequence[Explanation], select: SelectEvidence, *, run: Run | None = None) -> list[Score]:
     """The scores of `select_pass`, without baselines."""
-    return select_pass(explanations, select, run=run).scores
+    return score_view(explanations, select, run=run)
+
+
+def score_view(explanations: Sequence[Explanation], view: SelectEvidence | TestEvidence, *, run: Run | None = None) -> list[Score]:
+    """The same scores over any split, or over another corpus: no null and no baseline."""
+    return _scored(explanations, view, run).scores
 
 
 def choose(explanations: Sequence[Explanation], scores: Sequence[Score]) -> list[Explanation]:

@@ -178,12 +178,12 @@ def _own_figures(result: dict[str, Any], asked: _Asked, own: OwnSums, sums: Sums
         result[name][dead] = np.nan
 
 
-def imprecision(df: Floats, documents: Ints) -> list[str | None]:
-    """Why figures are not to be relied on: df < 6, or the label fires in fewer than 20 documents."""
+def imprecision(df: Floats, documents: Ints, of: str = "test ") -> list[str | None]:
+    """Why figures are not to be relied on: df < 6, or the label fires in fewer than 20 documents (`of` says of what)."""
     out: list[str | None] = []
     for d, n in zip(df.tolist(), documents.tolist(), strict=True):
         few = n < ENOUGH_DOCUMENTS
-        out.append(f"it fires in {n} test document{'s' if n != 1 else ''}, fewer than {ENOUGH_DOCUMENTS}" if few
+        out.append(f"it fires in {n} {of}document{'s' if n != 1 else ''}, fewer than {ENOUGH_DOCUMENTS}" if few
                    else f"the interval rests on {d:.1f} degrees of freedom, fewer than {ENOUGH_DF}" if not d >= ENOUGH_DF else None)
     return out
 

@@ -19,6 +19,9 @@ COLUMNS = {
     "excerpts": "id document split start n_tokens token_ids text",
     "accounting": "model layer layer_order site scope predictor share share_low share_high loss loss_original loss_mean measure pooling neurons labels "
                   "flat reason n_tokens n_excerpts n_documents fit_tokens created",
+    "validity": "unit model layer site neuron side label corpus subgroup score ci_low ci_high peak n reason own",
+    "weakest": "unit model layer site neuron side label score min_score min_low min_high min_corpus min_subgroup corpora left_out",
+    "stale": "unit model layer site neuron side label subject own score ci_low ci_high fall fall_low fall_high stale planted planted_low noticed power n reason",
     "leaderboard": "model control explainer simulator units_attempted coverage mean_score mean_low mean_high share_confirmed cost_usd",
 }
 
@@ -33,7 +36,7 @@ def test_columns_are_the_contract(catalogue: Catalogue, view: str) -> None:
     assert catalogue.sql(f"FROM {view}").columns == COLUMNS[view].split()
 
 
-@pytest.mark.parametrize("view", ["neurons", "labels", "candidates", "exemplars", "failures", "kinds"])
+@pytest.mark.parametrize("view", ["neurons", "labels", "candidates", "exemplars", "failures", "kinds", "validity", "weakest"])
 def test_a_control_is_in_no_view_but_the_leaderboard(catalogue: Catalogue, view: str) -> None:
     assert catalogue.read(f"SELECT DISTINCT model FROM {view}") == [("org/m",)]
     assert catalogue.read("SELECT model, control FROM leaderboard ORDER BY 1") == [("org/m", False), ("org/m#shuffled", True)]

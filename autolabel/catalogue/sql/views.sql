@@ -144,3 +144,38 @@ SELECT u.model || '/' || u.layer || '-' || u.site || '/' || CASE u.side WHEN '-'
 FROM units u
 LEFT JOIN t_kinds k ON (k.model, k.layer, k.site, k.neuron, k.side) = (u.model, u.layer, u.site, u.neuron, u.side)
 WHERE u.model NOT IN (SELECT name FROM models WHERE is_control);
+
+-- One row per label and corpus (or group of one, `subgroup`, as in `language=de`) that it was scored on: its own test split and the corpora
+-- of `score --corpus`. score is rho with its 95 % interval; reason says why there is none, or why it is not to be relied on.
+CREATE OR REPLACE VIEW validity AS
+SELECT l.unit, l.model, l.layer, l.site, l.neuron, l.side, l.label, 'test split' AS corpus, NULL AS subgroup, l.score, l.ci_low, l.ci_high, l.peak, l.n,
+       CASE WHEN l.verdict IN ('unscored', 'imprecise') THEN l.reason END AS reason, true AS own
+FROM labels l WHERE l.label IS NOT NULL
+UNION ALL
+SELECT l.unit, l.model, l.layer, l.site, l.neuron, l.side, l.label, v.corpus, v.subgroup, v.value, v.low, v.high, v.peak, v.n, v.reason, false
+FROM labels l
+JOIN choices c USING (model, layer, site, neuron, side)
+JOIN t_validity v ON v.explanation = c.explanation AND v.model = c.model
+WHERE l.label IS NOT NULL;
+
+-- One row per label: where its score is least, among its own test split and all it was scored on elsewhere. Scores that are not to be
+-- relied on are in no minimum: left_out says how many. The least of several estimates is below the truth by chance: read its interval.
+CREATE OR REPLACE VIEW weakest AS
+SELECT unit, model, layer, site, neuron, side, any_value(label) AS label, max(score) FILTER (own) AS score,
+       min(score) FILTER (reason IS NULL) AS min_score, arg_min(ci_low, score) FILTER (reason IS NULL) AS min_low,
+       arg_min(ci_high, score) FILTER (reason IS NULL) AS min_high, arg_min(corpus, score) FILTER (reason IS NULL) AS min_corpus,
+       arg_min(struct_pack(s := subgroup), score) FILTER (reason IS NULL).s AS min_subgroup,
+       count(score) FILTER (reason IS NULL) AS corpora, count(*) FILTER (reason IS NOT NULL) AS left_out
+FROM validity GROUP BY unit, model, layer, site, neuron, side;
+
+-- One row per label and other checkpoint of its model (`score --subject`): rho there and its own, both on the test split; fall = own - score
+-- with its paired 95 % interval; stale: fall_low > .1. power: share of the labels above .2 for which a planted fall of .2 was noticed,
+-- of all labels that were read with this one.
+CREATE OR REPLACE VIEW stale AS
+SELECT l.unit, l.model, l.layer, l.site, l.neuron, l.side, l.label, s.subject, s.own, s.value AS score, s.low AS ci_low, s.high AS ci_high,
+       s.fall, s.fall_low, s.fall_high, s.stale, s.planted, s.planted_low, s.noticed,
+       avg(CAST(s.noticed AS INTEGER)) OVER (PARTITION BY s.model, s.subject_hash) AS power, s.n, s.reason
+FROM labels l
+JOIN choices c USING (model, layer, site, neuron, side)
+JOIN t_stale s ON s.explanation = c.explanation AND s.model = c.model
+WHERE l.label IS NOT NULL;
