@@ -12,7 +12,7 @@ FAILED = "failed audit"
 COLUMNS: Mapping[str, tuple[str, ...]] = {  # metric -> what carries it in views and tables
     "rho": ("score", "ci_low", "ci_high", "baseline", "ceiling", "mean_score", "mean_low", "mean_high", "mean score", "mean baseline", "mean ceiling",
             "select_score", "select_low", "select_high", "test_score", "test_low", "test_high", "min_score", "min_low", "min_high", "own", "fall",
-            "fall_low", "fall_high", "mean_there", "mean_on_test"),
+            "fall_low", "fall_high", "mean_there", "mean_on_test", "null_score", "better_low", "better_high", "mean null", "null low", "null high"),
     "peak": ("peak", "peak_low", "peak_high", "peak_baseline", "mean_peak", "mean peak", "select_peak", "test_peak"),
     "rho_context": ("rho_context", "rho_context_low", "rho_context_high"),
     "rho_new": ("rho_new", "rho_new_low", "rho_new_high"),

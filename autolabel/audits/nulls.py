@@ -63,21 +63,31 @@ def foreign(bed: Bed, seed: int = 0) -> list[Finding]:
 
 
 def nothing_said(bed: Bed, seed: int = 0) -> list[Finding]:
-    """Empty labels are unscored, and verbose ones (everything that ten other units' labels say) are no discoveries: q >= .05."""
+    """Labels that say nothing of their unit: empty ones are unscored, the others are no discoveries, q >= .05.
+
+    verbose: everything that ten other units' labels say; constant: the ten most frequent token types; hedged: half strength for the types
+    that make up half of the tokens, a quarter for the rest.
+    """
     live = np.flatnonzero((bed.c > 0).any(0) & (bed.a > 0).any(0))
-    group = bed.block % GROUPS
+    group, tokens = bed.block % GROUPS, bed.excerpts.tokens
     a = bed.a[:, live].astype(np.float64)
-    empty = correlate(Sums.of(a, np.zeros((len(group), len(live))), group, GROUPS))
+    empty = np.isnan(correlate(Sums.of(a, np.zeros((len(group), len(live))), group, GROUPS)).rho)
     rng = np.random.default_rng(seed)
-    verbose = np.stack([bed.c[:, rng.choice(live[live != u], min(10, len(live) - 1), replace=False)].max(1) for u in live], 1).astype(np.float64)
-    r = correlate(Sums.of(a, verbose, group, GROUPS))
-    matrix = correlations(a, verbose)
-    rank = np.array([rank_p((np.delete(matrix[i], i) >= matrix[i, i]).sum(), len(live) - 1) for i in range(len(live))])
-    q = judge(Findings(np.nan_to_num(rank, nan=1.0), p_size(r.rho, r.se, r.df), r.rho, abstained=[None] * len(live))).q
-    found = int((q < 0.05).sum())
-    silent = np.isnan(empty.rho)
-    return [Finding("empty label", "rho", bed.what, "unscored", f"{int(silent.sum())} of {len(live)} unscored", bool(silent.all()), len(live)),
-            Finding("verbose label", "confirmed", bed.what, "q >= .05", f"{found} of {len(live)} below", found == 0, len(live))]
+    types, count = np.unique(tokens, return_counts=True)
+    order = np.argsort(-count, kind="stable")
+    common = types[order[:int(np.searchsorted(np.cumsum(count[order]), len(tokens) / 2)) + 1]]
+    same = {"constant": np.isin(tokens, types[order[:10]]).astype(np.float64), "hedged": np.where(np.isin(tokens, common), 0.5, 0.25)}
+    others = [rng.choice(live[live != u], min(10, len(live) - 1), replace=False) for u in live]
+    said = {"verbose": np.stack([bed.c[:, some].max(1) for some in others], 1).astype(np.float64),
+            **{name: np.repeat(c[:, None], len(live), 1) for name, c in same.items()}}
+    out = [Finding("empty label", "rho", bed.what, "unscored", f"{int(empty.sum())} of {len(live)} unscored", bool(empty.all()), len(live))]
+    for name, c in said.items():
+        r, matrix = correlate(Sums.of(a, c, group, GROUPS)), correlations(a, c)
+        rank = np.array([rank_p((np.delete(matrix[i], i) >= matrix[i, i]).sum(), len(live) - 1) for i in range(len(live))])
+        q = judge(Findings(np.nan_to_num(rank, nan=1.0), p_size(r.rho, r.se, r.df), r.rho, abstained=[None] * len(live))).q
+        found = int((q < 0.05).sum())
+        out.append(Finding(f"{name} label", "confirmed", bed.what, "q >= .05", f"{found} of {len(live)} below", found == 0, len(live)))
+    return out
 
 
 def lexical(bed: Bed) -> list[Finding]:

@@ -31,6 +31,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "t_audits": ("model", "number"),
     "t_accounting": ("model", "layer", "site", "scope", "predictor"),
     "t_kinds": ("model", "layer", "site", "neuron", "side"),
+    "t_nulls": ("model", "layer", "site", "neuron", "side", "kind"),
     "calls": ("digest",),
     "prompts_excerpts": ("call", "excerpt"),
     "batches": ("key",),
@@ -40,7 +41,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 }
 TABLES = tuple(KEYS)  # all but the two the store keeps for itself: meta, ledger
 VIEWS = ("neurons", "labels", "candidates", "exemplars", "leaderboard", "failures", "documents", "excerpts", "audits", "coverage", "accounting", "kinds",
-         "validity", "weakest", "stale")
+         "validity", "weakest", "stale", "nulls")
 
 
 def table_name(name: str) -> str:

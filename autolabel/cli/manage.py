@@ -1,4 +1,4 @@
-"""Commands around a catalogue: account, audit, eval, export, snapshot, plugins, config, doctor."""
+"""Commands around a catalogue: account, audit, nulls, eval, export, snapshot, plugins, config, doctor."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def audit(planted: int, real: int, n: int, db: str | None, model: str | None, as
 
 
 @click.command()
-@click.option("--max-tokens", type=click.IntRange(min=1), default=10_000, show_default=True, help="Of test that are read; four times as many of select.")
+@click.option("--max-tokens", type=click.IntRange(min=1), default=10_000, show_default=True, help="Of test; four times as many of select.")
 @shared("units", "db", "model", "hierarchy", "seed", "device", "dtype", "batch_size", "threads", "quiet", "redo", "json")
 def account(max_tokens: int, units: str | None, db: str | None, model: str | None, hierarchy: str | None, redo: bool, as_json: bool, quiet: bool,
             **flags: Any) -> None:
@@ -113,10 +113,32 @@ def account(max_tokens: int, units: str | None, db: str | None, model: str | Non
     catalogue = open_catalogue(db)
     s = settings_from(hierarchy=hierarchy, **flags)
     with progress_bar(quiet, str(catalogue.path)) as progress:
-        found = run(catalogue, units=units, max_tokens=max_tokens, model=model or "", hierarchy=s.hierarchy, seed=s.seed, batch_size=s.batch_size,
-                    device=s.device, dtype=s.dtype, threads=s.threads, redo=redo, progress=progress)
+        found = run(catalogue, units=units, max_tokens=max_tokens, model=model or "", hierarchy=s.hierarchy, seed=s.seed, redo=redo,
+                    batch_size=s.batch_size, device=s.device, dtype=s.dtype, threads=s.threads, progress=progress)
     print_rows(COLUMNS, table(found.rows), as_json=as_json)
     note(found.words(), quiet)
+
+
+@click.command()
+@click.option("--max-tokens", type=click.IntRange(min=1), default=20_000, show_default=True, help="Of each split that are read.")
+@shared("units", "db", "model", "hierarchy", "seed", "device", "dtype", "batch_size", "threads", "quiet", "redo", "json")
+def nulls(max_tokens: int, units: str | None, db: str | None, model: str | None, hierarchy: str | None, redo: bool, as_json: bool, quiet: bool,
+          **flags: Any) -> None:
+    """Labels that should not fit a unit, scored on it beside its own.
+
+    Those of the nearest units, by activation and by label, of a random unit, of the same length, constant, verbose and hedged ones.
+    """
+    from autolabel.cli.common import progress_bar
+    from autolabel.pipeline.nulling import COLUMNS
+    from autolabel.pipeline.nulling import nulls as run
+
+    catalogue = open_catalogue(db)
+    s = settings_from(hierarchy=hierarchy, **flags)
+    with progress_bar(quiet, str(catalogue.path)) as progress:
+        found = run(catalogue, units=units, max_tokens=max_tokens, model=model or "", hierarchy=s.hierarchy, seed=s.seed, redo=redo,
+                    batch_size=s.batch_size, device=s.device, dtype=s.dtype, threads=s.threads, progress=progress)
+    print_rows(COLUMNS, found.rows, as_json=as_json)
+    note(f"{found.identified}; {found.done} layers compared now, {found.before} before; {found.left_out} chosen labels take no part", quiet)
 
 
 @click.command("eval")
@@ -140,4 +162,4 @@ def eval_(suite: str, quick: bool, out: str | None, seed: int | None, as_json: b
         raise CheckError(f"{len(bad)} of {len(lines)} lines of the suite {suite} miss their bar: {'; '.join(bad)}")
 
 
-COMMANDS = (account, audit, eval_, export, snapshot, plugins, config, doctor)
+COMMANDS = (account, audit, nulls, eval_, export, snapshot, plugins, config, doctor)

@@ -13,15 +13,14 @@ from autolabel.catalogue import Catalogue
 from autolabel.errors import CatalogueError, SettingsError
 from autolabel.pipeline.baselines import read_baselines
 from autolabel.pipeline.labels import hierarchy as concepts
-from autolabel.pipeline.labels import read_explanations, runnable, runner
+from autolabel.pipeline.labels import runner
+from autolabel.pipeline.layers import chosen_labels, count_looks, sample
 from autolabel.pipeline.progress import Progress, silent
-from autolabel.pipeline.selection import select_units
 from autolabel.pipeline.session import ModelRow, dicts, model_row, recorded
 from autolabel.types import Explanation, digest, hash63
 
 if TYPE_CHECKING:
-    from autolabel.excerpts import Excerpts
-    from autolabel.protocols import ExplainSplit, SplitView
+    from autolabel.protocols import ExplainSplit
     from autolabel.scorers.accounting import Account
     from autolabel.scorers.entries import Run
     from autolabel.scorers.labels import Layer
@@ -75,7 +74,7 @@ def account(catalogue: Catalogue, *, units: str | Iterable[str] | None = None, m
     row = model_row(catalogue, model)
     if row.is_control:
         raise SettingsError(f"{row.name} is read in part only: there is no account of a control's layers")
-    chosen, left_out, layers = _chosen(catalogue, row, units, seed, concepts(hierarchy))
+    chosen, left_out, layers = chosen_labels(catalogue, row, units, seed, concepts(hierarchy))
     settings = {"max_tokens": max_tokens, "seed": seed, "hierarchy": concepts(hierarchy).hash}
     basis = {layer: digest(row.hash, settings, [e.id for e in es]) for layer, es in chosen.items()}
     known = dict(catalogue.read("SELECT DISTINCT layer, basis FROM t_accounting WHERE model = ?", [row.name]))
@@ -88,7 +87,8 @@ def account(catalogue: Catalogue, *, units: str | Iterable[str] | None = None, m
                                  "restore the weights")
         explain, test = explain_split(catalogue, subject), test_evidence(catalogue, subject)
         samples = sample(select_evidence(catalogue, subject), FIT * max_tokens), sample(test, max_tokens)
-        with recorded(catalogue, "account", {**settings, "units": units}, model=row.name, model_hash=row.hash, corpus=row.corpus_id, seed=seed) as run:
+        with recorded(catalogue, "account", {**settings, "units": units}, model=row.name, model_hash=row.hash, corpus=row.corpus_id,
+                      seed=seed) as run:
             from autolabel.scorers.accounting import account as account_layer
             from autolabel.scorers.labels import layers_of
 
@@ -101,8 +101,8 @@ def account(catalogue: Catalogue, *, units: str | Iterable[str] | None = None, m
                 found = account_layer(whole, place, column, sources, *samples, batch_size)
                 _store(catalogue, row, place, labels, found, (whole.measure, whole.pooling), basis[layer], run)
             progress("accounting for layers", len(todo), len(todo))
-    rows = dicts(catalogue, "SELECT * FROM accounting WHERE model = ? AND layer IN (SELECT unnest(?::VARCHAR[])) ORDER BY layer_order, scope, predictor",
-                 [row.name, list(layers)])
+    rows = dicts(catalogue, "SELECT * FROM accounting WHERE model = ? AND layer IN (SELECT unnest(?::VARCHAR[])) "
+                            "ORDER BY layer_order, scope, predictor", [row.name, list(layers)])
     return Accounted(len(todo), len(chosen) - len(todo), left_out, rows)
 
 
@@ -116,19 +116,6 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
         losses = (f"{r[name]:.4f}" for name in ("loss_original", "loss_mean", "loss"))
         out.append((*key, r["labels"], r["neurons"], *losses, r["share"], r["share_low"], r["share_high"], *others, r["reason"]))
     return out
-
-
-def sample(view: SplitView, max_tokens: int) -> Excerpts:
-    """The first excerpts of a split in hash order, a random sample, up to so many tokens (one excerpt at least)."""
-    assert view.ids is not None and view.some is not None  # views of a catalogue have both
-    ids = view.ids()
-    if not len(ids):
-        raise SettingsError(f"the {view.split} split is empty: nothing can be measured on it")
-    enough = int(1.25 * max_tokens * len(ids) / view.n_tokens) + 32  # excerpts differ in length
-    found = view.some(ids[:enough])
-    order = np.argsort(found.id)
-    kept = found.id[order[:max(1, int(np.searchsorted(np.cumsum(found.lengths[order]), max_tokens, side="right")))]]
-    return view.some(kept)
 
 
 def sources_of(catalogue: Catalogue, model: str, labels: Sequence[Explanation], layer: Layer, explain: ExplainSplit, run: Run,
@@ -156,23 +143,6 @@ def sources_of(catalogue: Catalogue, model: str, labels: Sequence[Explanation], 
     return sources
 
 
-def _chosen(catalogue: Catalogue, row: ModelRow, units: str | Iterable[str] | None, seed: int,
-            used: Any) -> tuple[dict[str, list[Explanation]], int, tuple[str, ...]]:
-    """Layer -> the labels that take part, how many chosen ones do not, and the layers that were asked for."""
-    wanted = select_units(catalogue, row.name, units, seed=seed)
-    layers = tuple(dict.fromkeys(u.layer for u in wanted))
-    scored = dict(catalogue.read("SELECT explanation, score IS NOT NULL FROM choices WHERE model = ? AND verdict <> 'abstained' "
-                                 "AND explanation IS NOT NULL", [row.name]))
-    mine = [e for e in runnable(read_explanations(catalogue, row.name, wanted), used) if e.id in scored]
-    part = [e for e in mine if scored[e.id] and e.pattern is not None]
-    if not part:
-        raise SettingsError(f"{row.name} has no chosen label with a pattern and a score in this selection: run `autolabel label`")
-    by_layer: dict[str, list[Explanation]] = {}
-    for e in part:
-        by_layer.setdefault(e.unit.layer, []).append(e)
-    return by_layer, len(mine) - len(part), layers
-
-
 def _store(catalogue: Catalogue, row: ModelRow, layer: Layer, labels: Sequence[Explanation], found: Account, how: tuple[str, str | None], basis: str,
            run: str) -> None:
     """One layer, in one transaction; and a look at test for each of its labels."""
@@ -189,6 +159,5 @@ def _store(catalogue: Catalogue, row: ModelRow, layer: Layer, labels: Sequence[E
         def replace_it(connection: Any) -> None:
             writer.delete("t_accounting", "model = ? AND layer = ? AND site = ?", [row.name, site.layer, site.name])
             writer.insert("t_accounting", columns)
-            connection.execute("UPDATE choices SET test_looks = test_looks + 1 WHERE model = ? AND explanation IN (SELECT unnest(?::VARCHAR[]))",
-                               [row.name, [e.id for e in labels]])
+            count_looks(connection, row.name, labels)
         writer.write(replace_it)

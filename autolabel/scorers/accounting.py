@@ -37,7 +37,7 @@ Ints = NDArray[np.int64]
 Scope = Literal["layer", "labelled"]
 SCOPES: tuple[Scope, ...] = ("layer", "labelled")
 MEAN, ORIGINAL = "mean", "original"
-NO_COST = "replacing these neurons by their means costs nothing that can be told from 0: there is nothing to explain"
+NO_COST = "their means cost nothing that can be told from 0"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Account:
     loss_mean: Mapping[Scope, float]
     neurons: int  # of the layer
     labelled: int  # of them with a label
-    flat: Mapping[str, int]  # of each source: labels whose strength does not vary on select, so that they predict the mean
+    flat: Mapping[str, int]  # of each source: labels with slope 0, which do not vary on select, or only repeat what the other side's says
     n_tokens: int  # of test
     n_excerpts: int
     n_documents: int

@@ -149,7 +149,7 @@ def foreign_null(sums: ForeignSums, n: float, c: Floats, c2: Floats, rho: Floats
     of_layer = []
     for k, patterns in enumerate(sums.patterns):
         cs = np.array([totals[int(q)] for q in patterns]).reshape(-1, 2) / n
-        of_layer.append(_rho(sums.sums[k] / n, cs[:, 0], cs[:, 1], a[k] / n, a2[k] / n))
+        of_layer.append(correlation_matrix(sums.sums[k] / n, cs[:, 0], cs[:, 1], a[k] / n, a2[k] / n))
     groups = [[k] for k in range(len(sums.widths)) if k not in sums.pool] + ([sums.pool] if sums.pool else [])
     for group in groups:
         rows = np.flatnonzero(np.isin(labels.layer, group))
@@ -178,8 +178,8 @@ def foreign_null(sums: ForeignSums, n: float, c: Floats, c2: Floats, rho: Floats
     return Null(np.fmax(p_units, p_labels), p_units, p_labels, rank, pooled)
 
 
-def _rho(ac: Floats, mc: Floats, mc2: Floats, ma: Floats, ma2: Floats) -> Floats:
-    """[Q, W] correlations from means; nan where one of the two does not vary."""
+def correlation_matrix(ac: Floats, mc: Floats, mc2: Floats, ma: Floats, ma2: Floats) -> Floats:
+    """[Q, W] correlations from means of products [Q, W], of c, c^2 [Q] and of a, a^2 [W]; nan where one of the two does not vary."""
     va, vc = ma2 - ma * ma, mc2 - mc * mc
     va, vc = np.where(va > 1e-12 * ma2, va, np.nan), np.where(vc > 1e-12 * mc2, vc, np.nan)
     out: Floats = (ac - np.outer(mc, ma)) / np.sqrt(np.outer(vc, va))

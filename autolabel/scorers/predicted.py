@@ -120,7 +120,7 @@ class Line:
 
     @property
     def flat(self) -> int:
-        """Labels that predict the mean."""
+        """Labels that add nothing."""
         return int((self.slope == 0).sum())
 
 

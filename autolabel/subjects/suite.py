@@ -33,9 +33,10 @@ class Garden:
     def words(self) -> tuple[tuple[str, ...], Floats]:
         """Words of letters alone, at least three, and the share of tokens that each marks; the most frequent first."""
         table = self.reading.table
-        count = np.bincount(self.reading.folded, minlength=len(table.folded)) / max(1, self.reading.excerpts.n_tokens)
-        kept = [i for i in np.argsort(-count, kind="stable").tolist() if len(table.folded[i]) > 2 and table.folded[i].isalpha()]
-        return tuple(table.folded[i] for i in kept), count[kept]
+        words = list(table.folded_index)  # by the number that `folded` gives
+        count = np.bincount(self.reading.folded, minlength=len(words)) / max(1, self.reading.excerpts.n_tokens)
+        kept = [i for i in np.argsort(-count, kind="stable").tolist() if len(words[i]) > 2 and words[i].isalpha()]
+        return tuple(words[i] for i in kept), count[kept]
 
     @cached_property
     def hierarchy(self) -> Hierarchy:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from autolabel.catalogue import Catalogue
 from autolabel.catalogue.checks import check_all, counts_add_up, leaks
+from autolabel.stats import benjamini_hochberg
 from tests.catalogue.making import TEXT, small
 
 COLUMNS = {
@@ -22,7 +24,8 @@ COLUMNS = {
     "validity": "unit model layer site neuron side label corpus subgroup score ci_low ci_high peak n reason own",
     "weakest": "unit model layer site neuron side label score min_score min_low min_high min_corpus min_subgroup corpora left_out",
     "stale": "unit model layer site neuron side label subject own score ci_low ci_high fall fall_low fall_high stale planted planted_low noticed power n reason",
-    "leaderboard": "model control explainer simulator units_attempted coverage mean_score mean_low mean_high share_confirmed cost_usd",
+    "nulls": "unit model layer layer_order site neuron side kind other likeness score null_score better_low better_high rank bits n_tokens n_documents created",
+    "leaderboard": "model control explainer simulator units_attempted coverage mean_score mean_low mean_high share_above_chance share_confirmed cost_usd",
 }
 
 
@@ -85,6 +88,22 @@ def test_the_leaderboard_takes_each_explainers_best_on_select(tmp_path: Path) ->
         w.insert("scores", {"explanation": "better", "model": "org/m", "split": ["select", "test"], "scorer": "correlation",
                             "simulator": "pattern", "value": [.9, .1]})
     assert catalogue.read("SELECT mean_score FROM leaderboard WHERE NOT control")[0][0] == pytest.approx((.1 + .2) / 2)
+
+
+def test_better_than_chance_is_benjamini_hochberg_over_all_attempted(tmp_path: Path) -> None:
+    catalogue = Catalogue.open(tmp_path / "x.duckdb", create=True)
+    rng = np.random.default_rng(0)
+    p = np.r_[rng.uniform(0, 0.002, 30), rng.uniform(0, 1, 50)].round(6)
+    n, attempted = len(p), 90  # ten abstained: p = 1
+    ids = [f"e{i}" for i in range(attempted)]
+    with catalogue.writer() as w:
+        w.insert("models", {"name": "m", "hash": "h", "corpus_id": "c", "context": 64, "is_control": False})
+        w.insert("explanations", {"id": ids, "model": "m", "layer": "0", "site": "mlp", "neuron": np.arange(attempted), "side": "+", "explainer": "x"})
+        w.insert("scores", {"explanation": ids[:n], "model": "m", "split": "test", "scorer": "correlation", "simulator": "pattern", "value": 0.5,
+                            "extra": [f'{{"p_foreign": {x}, "verdict": "partial"}}' for x in p]})
+    (share,), = catalogue.read("SELECT share_above_chance FROM leaderboard")
+    wanted = (benjamini_hochberg(np.r_[p, np.ones(attempted - n)]) <= 0.05).sum() / attempted
+    assert share == wanted and 25 / 90 < share < 50 / 90
 
 
 def failing(catalogue: Catalogue) -> list[str]:

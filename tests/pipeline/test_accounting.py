@@ -12,8 +12,9 @@ from click.testing import CliRunner
 from autolabel.catalogue import Catalogue
 from autolabel.cli import cli
 from autolabel.errors import SettingsError, UnitError
-from autolabel.pipeline import account, open_catalogue
+from autolabel.pipeline import account, nulls, open_catalogue
 from autolabel.pipeline.accounting import PREDICTORS
+from autolabel.scorers.misfits import KINDS
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +55,21 @@ def test_mistakes_are_one_line(catalogue: Catalogue) -> None:
     none = next(u for u, in catalogue.read("SELECT unit FROM labels WHERE score IS NULL"))
     with pytest.raises(SettingsError, match="no chosen label"):
         account(catalogue, units=[none])
+
+
+def test_labels_that_should_not_fit_are_scored_beside_the_own_one(catalogue: Catalogue) -> None:
+    looks = catalogue.read("SELECT sum(test_looks) FROM labels")[0][0]
+    first = nulls(catalogue, units="4/0-99", max_tokens=600, threads=1)
+    n = catalogue.read("SELECT count(*) FROM labels WHERE neuron < 100 AND score IS NOT NULL AND pattern IS NOT NULL")[0][0]
+    assert (first.done, first.before) == (1, 0) and [r[0] for r in first.rows] == list(KINDS)
+    assert catalogue.read("SELECT sum(test_looks) FROM labels") == [(looks + n,)]
+    assert catalogue.read("SELECT DISTINCT kind, count(*) OVER (PARTITION BY kind) FROM nulls ORDER BY 1") == [(kind, n) for kind in sorted(KINDS)]
+    figures = dict((r[0], r[2:]) for r in first.rows)
+    assert figures["random unit"][1] < figures["nearest unit"][1] < figures["nearest unit"][0]
+    assert catalogue.read("SELECT count(*) FROM nulls WHERE other = unit OR (kind = 'nearest unit' AND (other IS NULL OR NOT likeness BETWEEN -1 AND 1))") == [(0,)]
+    assert catalogue.read("SELECT count(*) FROM nulls JOIN labels USING (unit) WHERE bits IS DISTINCT FROM log2(1536 / labels.rank)") == [(0,)]
+    assert catalogue.read("SELECT count(*) FROM nulls WHERE NOT coalesce(score - null_score BETWEEN better_low - 1e-9 AND better_high + 1e-9, true)") == [(0,)]
+    again = nulls(catalogue, units="4/0-99", max_tokens=600, threads=1)
+    assert (again.done, again.before, again.rows) == (0, 1, first.rows)
+    with pytest.raises(SettingsError, match="control"):
+        nulls(catalogue, model="minilm~shuffled")

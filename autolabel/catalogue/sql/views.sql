@@ -61,7 +61,8 @@ WHERE NOT coalesce(m.is_control, false);
 
 -- Per model, explainer and simulator, over the best candidate of each unit (by its select score): units attempted, coverage
 -- (share of attempted units with a scored label), mean rho on test with its 95 % normal interval over units, share of the
--- attempted units that are confirmed (extra.verdict of the test score) and not contested, cost in dollars. Units without a score are in no mean.
+-- attempted units whose label is better than chance (Benjamini-Hochberg at q = .05 over p_foreign, 1 for the others) and share that are
+-- confirmed (extra.verdict of the test score) and not contested, cost in dollars. Units without a score are in no mean.
 CREATE OR REPLACE VIEW leaderboard AS
 WITH asked AS (
     SELECT model, explainer, layer, site, neuron, side, id AS explanation, cost_usd FROM explanations
@@ -71,7 +72,7 @@ WITH asked AS (
 attempted AS (
     SELECT model, explainer, count(DISTINCT (layer, site, neuron, side)) AS units, sum(cost_usd) AS cost FROM asked GROUP BY ALL),
 tested AS (
-    SELECT t.explanation, t.simulator, t.value, t.extra ->> 'verdict' AS verdict,
+    SELECT t.explanation, t.simulator, t.value, t.extra ->> 'verdict' AS verdict, try_cast(t.extra ->> 'p_foreign' AS DOUBLE) AS p,
            try_cast(t.extra ->> 'cost_usd' AS DOUBLE) AS cost, coalesce(s.value, -2) AS selected
     FROM scores t
     LEFT JOIN (SELECT explanation, simulator, max(value) AS value FROM scores
@@ -80,20 +81,26 @@ tested AS (
     WHERE t.split = 'test' AND t.scorer IN ('correlation', 'simulation')),
 best AS (
     SELECT e.model, e.explainer, t.simulator, e.layer, e.site, e.neuron, e.side,
-           arg_max(struct_pack(value := t.value, verdict := t.verdict, id := e.id), (t.selected, e.id)) AS b, sum(t.cost) AS cost
+           arg_max(struct_pack(value := t.value, verdict := t.verdict, id := e.id, p := t.p), (t.selected, e.id)) AS b, sum(t.cost) AS cost
     FROM tested t JOIN explanations e ON e.id = t.explanation WHERE NOT (coalesce(t.simulator, '') = 'pattern' AND e.pattern IS NULL AND t.value IS NULL) GROUP BY ALL),
 scored AS (
     SELECT model, explainer, simulator, count(b.value) AS scored, avg(b.value) AS mean_score, stddev_samp(b.value) AS sd,
            count(*) FILTER (b.verdict = 'confirmed' AND b.id NOT IN (SELECT explanation FROM choices WHERE verdict = 'contested'
                             AND explanation IS NOT NULL)) AS confirmed, sum(cost) AS cost
-    FROM best GROUP BY ALL)
+    FROM best GROUP BY ALL),
+ranked AS (
+    SELECT b.model, b.explainer, b.simulator, b.b.p AS p, a.units,
+           row_number() OVER (PARTITION BY b.model, b.explainer, b.simulator ORDER BY b.b.p NULLS LAST) AS k
+    FROM best b JOIN attempted a ON a.model = b.model AND a.explainer = b.explainer),
+above AS (SELECT model, explainer, simulator, max(k) FILTER (p <= 0.05 * k / units) AS above FROM ranked GROUP BY ALL)
 SELECT a.model, coalesce(m.is_control, false) AS control, a.explainer, s.simulator, a.units AS units_attempted,
        coalesce(s.scored, 0) / a.units AS coverage, s.mean_score,
        s.mean_score - 1.959964 * s.sd / sqrt(s.scored) AS mean_low, s.mean_score + 1.959964 * s.sd / sqrt(s.scored) AS mean_high,
-       coalesce(s.confirmed, 0) / a.units AS share_confirmed,
+       coalesce(c.above, 0) / a.units AS share_above_chance, coalesce(s.confirmed, 0) / a.units AS share_confirmed,
        CASE WHEN a.cost IS NULL AND s.cost IS NULL THEN NULL ELSE coalesce(a.cost, 0) + coalesce(s.cost, 0) END AS cost_usd
 FROM attempted a
 LEFT JOIN scored s ON s.model = a.model AND s.explainer = a.explainer
+LEFT JOIN above c ON c.model = s.model AND c.explainer = s.explainer AND c.simulator IS NOT DISTINCT FROM s.simulator
 LEFT JOIN models m ON m.name = a.model;
 
 CREATE OR REPLACE VIEW failures AS
@@ -133,6 +140,7 @@ CREATE OR REPLACE VIEW accounting AS
 SELECT model, layer, layer_order, site, scope, predictor, share, share_low, share_high, loss, loss_original, loss_mean, measure, pooling,
        neurons, labels, flat, reason, n_tokens, n_excerpts, n_documents, fit_tokens, created
 FROM t_accounting;
+
 -- What kind of unit it is; one row per unit and side, statistics of the explain split. lexicality and positional_share: of the variance
 -- of a, what the token type and the position carry. context_length: the smallest k with correlation(a, a with k tokens of context) >= .9
 -- (correlations: at 0, 1, 2, 4, 8, 16, 32); same_token: how much a differs among occurrences of its top types. NULL until asked for.
@@ -179,3 +187,15 @@ FROM labels l
 JOIN choices c USING (model, layer, site, neuron, side)
 JOIN t_stale s ON s.explanation = c.explanation AND s.model = c.model
 WHERE l.label IS NOT NULL;
+
+-- One row per unit and kind of label that should not fit it (`autolabel nulls`): score is rho of the unit's own label, null_score that of the other,
+-- both on one sample of test; better_low, better_high: the paired 97.5 % interval of their difference. other: whose label it is, or its words;
+-- likeness: of the two units' activations, or of the two labels' sentences. rank and bits say how well the own label tells its unit from the
+-- others of its layer: rank on the whole test split, bits = log2(units of the layer / rank).
+CREATE OR REPLACE VIEW nulls AS
+SELECT t.model || '/' || t.layer || '-' || t.site || '/' || CASE t.side WHEN '-' THEN '-' ELSE '' END || t.neuron AS unit,
+       t.model, t.layer, t.layer_order, t.site, t.neuron, t.side, t.kind, t.other, t.likeness, t.score, t.null_score, t.better_low, t.better_high,
+       c.rank, log2(w.units / c.rank) AS bits, t.n_tokens, t.n_documents, t.created
+FROM t_nulls t
+LEFT JOIN choices c ON (c.model, c.layer, c.site, c.neuron, c.side) = (t.model, t.layer, t.site, t.neuron, t.side)
+LEFT JOIN (SELECT model, layer, site, count(*) AS units FROM units GROUP BY ALL) w ON (w.model, w.layer, w.site) = (t.model, t.layer, t.site);
