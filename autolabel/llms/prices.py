@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import fnmatch
+import itertools
 import json
 import re
 import tomllib
@@ -60,25 +61,26 @@ def most_tokens(messages: Sequence[Message], ask: Ask) -> int:
 
 
 class Prices:
-    """A table, the user's own rows first."""
+    """Tables, the user's own first; within one, rows that stand further up count first."""
 
-    def __init__(self, rows: Sequence[Price]) -> None:
-        self.rows = tuple(rows)
+    def __init__(self, *tables: Sequence[Price]) -> None:
+        self.tables = tuple(tuple(table) for table in tables)
 
     @classmethod
     def read(cls, own: str | Path | None = None) -> Prices:
         """The user's file, then the shipped one. Raises SettingsError, naming what is wrong in it."""
-        return cls([*(_rows(Path(own)) if own else ()), *_rows(data_path("prices.toml"))])
+        return cls(_rows(Path(own)) if own else (), _rows(data_path("prices.toml")))
 
     def find(self, model: str, address: str, day: datetime.date | None = None) -> Price | None:
         """The price of a model (without provider) at a server on a day (UTC; today); None where none is known."""
         day = day or datetime.datetime.now(datetime.UTC).date()
-        for name in dict.fromkeys((model, _DATED.sub("", model))):
-            fitting = [row for row in self.rows if row.effective_from <= day and fnmatch.fnmatchcase(name, row.model)
+        for name, table in itertools.product(dict.fromkeys((model, _DATED.sub("", model))), self.tables):
+            fitting = [row for row in table if row.effective_from <= day and fnmatch.fnmatchcase(name, row.model)
                        and fnmatch.fnmatchcase(address, row.address)]
             if fitting:
-                first = fitting[0]  # the user's own come first, and the newest of those that are named alike counts
-                return max((row for row in fitting if (row.model, row.address) == (first.model, first.address)), key=lambda row: row.effective_from)
+                first = fitting[0]  # of those that are named alike, the newest counts
+                alike: list[Price] = [row for row in fitting if (row.model, row.address) == (first.model, first.address)]
+                return max(alike, key=lambda row: row.effective_from)
         return None
 
 

@@ -88,7 +88,7 @@ def test_the_shipped_table() -> None:
     assert prices.find("gpt-4o-mini", "http://localhost:11434/v1") is None and prices.find("gpt-4o-mini-of-mine", HOME) is None
     o3 = [prices.find("o3", HOME, datetime.date(2025, month, 1)) for month in (5, 7)]
     assert o3[0] and o3[1] and o3[0].input == 5 * o3[1].input
-    for row in prices.rows:
+    for row in prices.tables[-1]:
         assert 0 < row.cached <= row.input <= row.output and row.batch == Decimal("0.5") and row.address == HOME
 
 
@@ -155,3 +155,12 @@ def test_no_reply_brings_the_reader_down(value: Any, status: int) -> None:
         except LLMError as error:
             assert isinstance(error, ReplyError) or str(error)
         assert isinstance(answers.failure(status, {"retry-after": str(value)}, raw), LLMError)
+
+
+def test_a_price_of_ones_own_counts_even_where_the_built_in_one_is_newer(tmp_path: Path) -> None:
+    built_in = Prices.read().find("gpt-5", HOME)
+    assert built_in is not None and built_in.input == Decimal("1.25")
+    (tmp_path / "own.toml").write_text(f'[[price]]\nmodel = "gpt-5"\naddress = "{HOME}"\neffective_from = 2025-01-01\ninput = 0.5\noutput = 4\n')
+    mine = Prices.read(tmp_path / "own.toml")
+    assert [p.input for p in (mine.find("gpt-5", HOME), mine.find("gpt-5-2025-08-07", HOME)) if p] == [Decimal("0.5")] * 2
+    assert mine.find("gpt-5-mini", HOME) == Prices.read().find("gpt-5-mini", HOME)
