@@ -77,7 +77,8 @@ def bench(calls: int = 4000) -> Iterator[Row]:
             made = stack(llm, store, most=THREADS)
             timed(lambda i: made.llm.complete([{"role": "user", "content": f"warm {i}"}], ask), THREADS)
             wall, cpu = timed(lambda i: made.llm.complete([{"role": "user", "content": f"{i} {PROMPT}"}], ask), calls)
-        yield Row("LLM: client CPU per call, cache write included", cpu / calls * 1e3, "ms", "<= 5", f"the SDK's own `create` by itself takes {alone / (calls // 4) * 1e3:.2f} ms")
+        yield Row("LLM: client CPU per call, cache write included", cpu / calls * 1e3, "ms", "<= 5",
+                  f"the SDK's own `create` by itself takes {alone / (calls // 4) * 1e3:.2f} ms")
         yield Row(f"LLM: calls per second, {THREADS} threads, a server that takes {LATENCY * 1e3:.0f} ms", calls / wall, "/s", ">= 200",
                   f"{THREADS / LATENCY:.0f} at most; a call ends with its commit")
         began = time.perf_counter()
