@@ -23,6 +23,7 @@
     │   └── ReplyError             a reply that cannot be read; carries the reply
     ├── PendingError               the answer to a batched call is not there yet: no failure, asked again in the next round
     ├── StoppedError               stopped by budget, quota or time; resumable, exit code 3
+    │   └── BudgetError            the next call could pass the budget: it was not made
     └── CheckError                 a check did not hold, exit code 4
 """
 
@@ -38,6 +39,7 @@ class AutolabelError(Exception):
     """Anything this package raises on purpose. `exit_code` is what the command line ends with."""
 
     exit_code = 2
+    state: ClassVar[str] = "stopped"  # of a run that it ends, in the table `runs`
 
 
 class SetupError(AutolabelError):
@@ -126,7 +128,7 @@ class AuthError(LLMError):
 class QuotaError(LLMError):
     """The account's quota is used up: asked once, then the run pauses."""
 
-    kind, fatal = "quota", True
+    kind, fatal, state = "quota", True, "quota"
     exit_code = 3
 
 
@@ -170,6 +172,12 @@ class StoppedError(AutolabelError):
     """Stopped by budget, quota or time. The same command goes on where it stopped."""
 
     exit_code = 3
+
+
+class BudgetError(StoppedError):
+    """The next call could pass the budget, so it was not made."""
+
+    state = "budget"
 
 
 class CheckError(AutolabelError):

@@ -26,11 +26,14 @@ def attempt(call: Callable[[], Answer]) -> Answer | LLMError | PendingError:
         return error
 
 
-def attempt_all(calls: Sequence[Callable[[], Answer]], threads: int = 1) -> list[Answer | LLMError]:
-    """All of them, in order. Every call is made before PendingError is raised, so that one round of a batch holds all its questions."""
+def attempt_all(calls: Sequence[Callable[[], Answer]], threads: int = 1, halt: Callable[[], None] = lambda: None) -> list[Answer | LLMError]:
+    """All of them, in order. Every call is made before PendingError is raised, so that one round of a batch holds all its questions.
+
+    `halt` keeps the LLM from sending more, after Ctrl-C.
+    """
     done: list[Answer | LLMError] = []
     pending: PendingError | None = None
-    for result in ordered_map(attempt, calls, threads):
+    for result in ordered_map(attempt, calls, threads, halt):
         if isinstance(result, PendingError):
             pending = result
         else:
@@ -44,7 +47,12 @@ def ask_all(llm: LLM, questions: Sequence[Question], read: Callable[[int, Comple
     """read(i, completion) of each question's answer, or its LLMError; `read` raises ReplyError where an answer cannot be read."""
     def call(i: int) -> Callable[[], Answer]:
         return lambda: read(i, llm.complete(*questions[i]))
-    return attempt_all([call(i) for i in range(len(questions))], threads)
+    return attempt_all([call(i) for i in range(len(questions))], threads, halt_of(llm))
+
+
+def halt_of(llm: LLM) -> Callable[[], None]:
+    """What keeps an LLM from sending more; nothing where it has no such thing."""
+    return getattr(llm, "stop", lambda: None)
 
 
 def need(llm: LLM | None, what: str) -> LLM:

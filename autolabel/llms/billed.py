@@ -29,6 +29,10 @@ class Billed:
         """Of the LLM inside."""
         return self.inner.capabilities
 
+    def stop(self) -> None:
+        """Send nothing more."""
+        getattr(self.inner, "stop", lambda: None)()
+
     def complete(self, messages: Sequence[Message], ask: Ask) -> Completion:
         """The answer of the LLM inside."""
         completion = self.inner.complete(messages, ask)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from autolabel.errors import LLMError, SetupError, StoppedError
+from autolabel.errors import BudgetError, LLMError, SetupError
 from autolabel.llms.clock import Clock
 from autolabel.llms.prices import Price
 from autolabel.protocols import LLM, Message
@@ -42,7 +42,7 @@ class Meter:
         self._turn = self.clock.condition()
 
     def reserve(self, most: Decimal) -> None:
-        """Set the most that a call can cost aside. Raises StoppedError where it does not fit."""
+        """Set the most that a call can cost aside. Raises BudgetError where it does not fit."""
         with self._turn:
             while self.budget is not None:
                 self.clock.check()
@@ -50,7 +50,7 @@ class Meter:
                 if s.settled + s.doubt + s.reserved + most <= self.budget:
                     break
                 if s.settled + s.doubt + most > self.budget:
-                    raise StoppedError(f"the budget of ${self.budget} ends here: ${s.settled + s.doubt:.4f} spent, and the next call may cost ${most:.4f}. "
+                    raise BudgetError(f"the budget of ${self.budget} ends here: ${s.settled + s.doubt:.4f} spent, and the next call may cost ${most:.4f}. "
                                        "The same command with a larger --budget goes on; what was paid for is kept")
                 self._turn.wait(1.0)
             self.spent = replace(self.spent, calls=self.spent.calls + 1, reserved=self.spent.reserved + most)
@@ -89,7 +89,7 @@ class Metered:
         return self.inner.capabilities
 
     def complete(self, messages: Sequence[Message], ask: Ask) -> Completion:
-        """The inner one's answer with its cost. Raises StoppedError before a call that could pass the budget."""
+        """The inner one's answer with its cost. Raises BudgetError before a call that could pass the budget."""
         most = self.price.most(messages, ask) if self.price else Decimal(0)
         self.meter.reserve(most)
         try:

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from autolabel.errors import AutolabelError, LLMError, PendingError, StoppedError
+from autolabel.llms.pool import SETTLE
 from autolabel.types import Exemplars, Explanation, Unit
 
-SETTLE = 10.0  # seconds that an interrupted run waits for the calls in flight
 SAVE = 1.0  # seconds between commits of outcomes; the replies themselves are stored as they come
 
 
@@ -61,13 +61,14 @@ def ask_each(units: Iterable[Exemplars], ask: Callable[[Exemplars], Answer], sav
              progress: Callable[[int], None] = lambda done: None, halt: Callable[[], None] = lambda: None) -> Outcomes:
     """Ask about every unit, `concurrency` at a time, and save outcomes about once a second.
 
-    A unit's LLMError is a failure of that unit; a fatal one (a refused key, a used-up quota) or a StoppedError (budget) ends
-    the run: what is in flight is settled and saved, then it is raised. So does Ctrl-C, which waits at most SETTLE seconds.
+    A unit's LLMError is a failure of that unit; after a fatal one (a refused key, a used-up quota) or a StoppedError (budget)
+    the run ends: what is in flight is settled and saved, then it is raised. So does Ctrl-C, which waits at most SETTLE seconds.
     `halt` is called then: it keeps the LLM from sending more.
     """
     out, stop = Outcomes(), threading.Event()
     flying: dict[Future[Answer], Unit] = {}
     waiting, fatal = iter(units), None
+    ends: list[tuple[Unit, LLMError]] = []  # calls after which no other would do better
     pool = ThreadPoolExecutor(concurrency, thread_name_prefix="ask")
     saved = time.monotonic()
 
@@ -83,7 +84,10 @@ def ask_each(units: Iterable[Exemplars], ask: Callable[[Exemplars], Answer], sav
             if not flying:
                 break
             for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                fatal = _settle(out, flying.pop(future), future) or fatal
+                unit = flying.pop(future)
+                ended = _settle(out, unit, future)
+                fatal = fatal or ended
+                ends += [(unit, ended)] if isinstance(ended, LLMError) else []
             if fatal is not None and not stop.is_set():
                 stop.set()
                 halt()
@@ -91,6 +95,8 @@ def ask_each(units: Iterable[Exemplars], ask: Callable[[Exemplars], Answer], sav
             if time.monotonic() - saved > SAVE:
                 _save(out, save)
                 saved = time.monotonic()
+        if ends:  # the one that was answered so; the others were not sent because of it
+            _fail(out, *max(ends, key=lambda end: bool(end[1].reply)))
     except KeyboardInterrupt:
         stop.set()
         halt()
@@ -116,8 +122,7 @@ def _settle(out: Outcomes, unit: Unit, future: Future[Answer]) -> AutolabelError
     except LLMError as error:
         if error.fatal:
             return error
-        out.failed += 1
-        out.failures.append(failure_of(unit, error))
+        _fail(out, unit, error)
     else:
         out.answers.append(made)
         out.done += 1
@@ -125,6 +130,11 @@ def _settle(out: Outcomes, unit: Unit, future: Future[Answer]) -> AutolabelError
         if made.error is not None:
             out.failures.append(failure_of(unit, made.error))
     return None
+
+
+def _fail(out: Outcomes, unit: Unit, error: LLMError) -> None:
+    out.failed += 1
+    out.failures.append(failure_of(unit, error))
 
 
 def _save(out: Outcomes, save: Save) -> None:

@@ -37,6 +37,7 @@ class Count:
     abstained: int  # of `done`: no label, with a reason
     failed: int  # no result, with a reason in `failures`
     pending: int = 0  # answers that come later, through files
+    shortened: int = 0  # of `done`: excerpts were left out of the prompt, so that it fits
 
 
 def explain(catalogue: Catalogue, explainer: str | Explainer = "induce", *, units: str | Iterable[str] | None = None, model: str = "",
@@ -109,6 +110,7 @@ def _compute(catalogue: Catalogue, name: str, plugin: Explainer, todo: list[Unit
 def _ask(catalogue: Catalogue, name: str, plugin: Any, todo: list[Unit], split: ExplainSplit, run: str, count: Count, concurrency: int,
          progress: Progress) -> Count:
     """An explainer that asks an LLM: unit by unit. `plugin` is a dataclass with a part `llm`."""
+    from autolabel.llms.asking import halt_of
     from autolabel.llms.billed import Billed
     from autolabel.pipeline.asking import Answer, Failure, ask_each
 
@@ -128,14 +130,17 @@ def _ask(catalogue: Catalogue, name: str, plugin: Any, todo: list[Unit], split: 
             return Answer(made, billed.cost, error)
         return Answer(made, billed.cost)
 
+    shortened: set[Unit] = set()
+
     def save(answers: Sequence[Answer], failures: Sequence[Failure]) -> None:
+        shortened.update(e.unit for a in answers for e in a.explanations if e.maker.settings.get("dropped_excerpts"))
         made = [(e, None if a.cost_usd is None else a.cost_usd / len(a.explanations)) for a in answers for e in a.explanations]
         insert(catalogue, [e for e, _ in made], name, run, [cost for _, cost in made])
         note_failures(catalogue, [a.explanations[0].unit for a in answers], failures, "explain", name, run)
 
     out = ask_each(exemplars_for(catalogue, plugin, todo, lambda: split), ask, save, concurrency=concurrency,
-                   progress=lambda done: progress(stage, done, len(todo)), halt=getattr(plugin.llm, "stop", lambda: None))
-    return replace(count, done=out.done, abstained=out.abstained, failed=out.failed, pending=out.pending)
+                   progress=lambda done: progress(stage, done, len(todo)), halt=halt_of(plugin.llm))
+    return replace(count, done=out.done, abstained=out.abstained, failed=out.failed, pending=out.pending, shortened=len(shortened))
 
 
 def _same_runs(catalogue: Catalogue, model: str, maker: Mapping[str, Any]) -> list[str]:

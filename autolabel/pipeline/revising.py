@@ -6,14 +6,15 @@ The revised labels of every round are candidates like any other: `choose` picks 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from autolabel.catalogue import Catalogue
 from autolabel.errors import PendingError, SettingsError
+from autolabel.llms.asking import halt_of
 from autolabel.llms.billed import Billed
+from autolabel.llms.pool import ordered_map
 from autolabel.pipeline.asking import failure_of
 from autolabel.pipeline.exemplars import exemplars_for
 from autolabel.pipeline.explaining import Count, insert
@@ -79,10 +80,11 @@ def revise(catalogue: Catalogue, explainer: str, *, llm: LLM | None, rounds: int
     stage = f"revising: {explainer}"
     progress(stage, 0, len(labels))
     billed = Billed(llm)
+    each = partial(ordered_map, threads=concurrency, halt=halt_of(llm))
     with recorded(catalogue, "revise", {"explainer": explainer, "rounds": rounds, "units": units, "limit": limit}, model=row.name, model_hash=row.hash,
-                  corpus=row.corpus_id, seed=seed) as run, ThreadPoolExecutor(concurrency, thread_name_prefix="revise") as pool:
+                  corpus=row.corpus_id, seed=seed) as run:
         try:
-            done = rounds_of.revise(replace(plugin, llm=billed), [(seen[e.unit], e) for e in labels], find, score, rounds=rounds, each=pool.map)
+            done = rounds_of.revise(replace(plugin, llm=billed), [(seen[e.unit], e) for e in labels], find, score, rounds=rounds, each=each)
         except PendingError:
             return Count(len(labels), 0, 0, 0, 0, len(labels))
         fresh = [e for one in done for e, _ in one.tried[1:]]

@@ -62,9 +62,9 @@ def label(catalogue: Catalogue, *, explainers: Sequence[str] | None = None, sett
     if some and (llm is not None or simulator):
         pending += score(catalogue, scorer="simulation", simulator=simulator, which="sentences", **reads, **how).pending
     if pending:
-        return Count(sum(c.asked for c in counts.values()), 0, 0, 0, failed, pending)
+        return Count(sum(c.asked for c in counts.values()), 0, 0, 0, failed, pending, sum(c.shortened for c in counts.values()))
     chosen = choose(catalogue, simulator=simulator, **reads, **how)
-    return replace(chosen, failed=max(failed, chosen.failed))
+    return replace(chosen, failed=max(failed, chosen.failed), shortened=sum(c.shortened for c in counts.values()))
 
 
 def build_each(names: Sequence[str], settings: Mapping[str, str], parts: Mapping[str, Any]) -> dict[str, Explainer]:

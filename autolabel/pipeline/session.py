@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autolabel.catalogue import Catalogue
-from autolabel.errors import CatalogueError
+from autolabel.errors import AutolabelError, CatalogueError
 from autolabel.types import digest
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def versions() -> dict[str, str]:
 @contextmanager
 def recorded(catalogue: Catalogue, command: str, settings: Mapping[str, Any], *, model: str = "", model_hash: str = "",
              corpus: str = "", seed: int = 0) -> Iterator[str]:
-    """A row in `runs` around a piece of work; its id is the digest of the settings. State: running, complete, stopped."""
+    """A row in `runs` around a piece of work; its id is the digest of the settings. State: running, complete, stopped, budget, quota, interrupted."""
     run = digest(command, dict(settings), model, model_hash, corpus, seed)
 
     def save(state: str, finished: datetime.datetime | None) -> None:
@@ -145,8 +145,11 @@ def recorded(catalogue: Catalogue, command: str, settings: Mapping[str, Any], *,
     save("running", None)
     try:
         yield run
-    except BaseException:
-        save("stopped", _now())
+    except KeyboardInterrupt:
+        save("interrupted", _now())
+        raise
+    except BaseException as error:
+        save(error.state if isinstance(error, AutolabelError) else "stopped", _now())
         raise
     save("complete", _now())
 
