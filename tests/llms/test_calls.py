@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
 import threading
@@ -149,117 +147,6 @@ def test_a_mended_reader_reads_the_stored_replies(catalogue: Catalogue, monkeypa
 @pytest.mark.soak
 def test_a_mended_reader_reads_10000_stored_replies(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
     reread(catalogue, 10_000, monkeypatch)
-
-
-# --- kills
-
-RUN = """
-import os, signal, sys
-from concurrent.futures import ThreadPoolExecutor
-from autolabel.catalogue import Catalogue, Writer
-from autolabel.catalogue.calls import CallStore
-from autolabel.llms import open_llm
-from autolabel.llms.stack import stack
-from autolabel.types import Ask
-path, url, n, point, times = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4], int(sys.argv[5])
-left = [times]
-def at(name):
-    if name == point:
-        left[0] -= 1
-        if left[0] < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-Writer.at_point = staticmethod(at)
-with CallStore(Catalogue.open(path, create=True), "run") as store:
-    print("lost", len(store.lost), flush=True)
-    made = stack(open_llm("openai/test-model", url), store)
-    with ThreadPoolExecutor(16) as pool:
-        for text in pool.map(lambda i: made.llm.complete([{"role": "user", "content": f"call {i}"}], Ask("explain", max_tokens=20, excerpts=(i,))).text, range(n)):
-            print(text, flush=True)
-    made.close()
-"""
-
-
-def child(*arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-W", "error::ResourceWarning", "-c", RUN, *map(str, arguments)], cwd=ROOT, text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE)
-
-
-def dump(catalogue: Catalogue) -> list[tuple[Any, ...]]:
-    return catalogue.read("SELECT digest, role, llm, request, tokens_in, tokens_out, cost_usd, reply, state, run FROM calls WHERE state <> 'lost' ORDER BY ALL") \
-        + catalogue.read("SELECT DISTINCT call, excerpt FROM prompts_excerpts ORDER BY ALL")
-
-
-def killed(folder: Path, n: int, kills: Sequence[tuple[str, int] | float]) -> None:
-    """Kill again and again (at the N-th time that a commit reaches a point, or after some seconds), then let it finish."""
-    def answer(body: dict[str, Any]) -> str:
-        return "answer to " + body["messages"][0]["content"]
-    with Server(answer, latency=.02) as server:
-        server.reply, plain = lambda body: plain(body) | {"id": "x", "created": 0}, server.reply  # type: ignore[method-assign]
-        for kill in kills:
-            asked = Counter(server.bodies)
-            answered = Counter(server.answered)
-            point, times = kill if isinstance(kill, tuple) else ("never", 0)
-            process = child(folder / "x.duckdb", server.url, n, point, times)
-            if isinstance(kill, float):
-                assert process.stdout
-                process.stdout.readline()
-                time.sleep(kill)
-                process.kill()
-            out, err = process.communicate(timeout=60)
-            if process.returncode == 0:
-                continue
-            assert process.returncode == -signal.SIGKILL, err
-            time.sleep(.1)  # the server ends what it was at
-            catalogue = Catalogue.open(folder / "x.duckdb", create=True)
-            stored = {json.loads(r)["messages"][0]["content"] for (r,) in catalogue.read("SELECT request FROM calls WHERE state = 'done'")}
-            printed = {line.removeprefix("answer to ") for line in out.splitlines() if line.startswith("answer")}
-            assert printed <= stored  # what was handed out is safe
-            once_more = Counter(server.answered) - answered
-            unstored = [d for d in once_more if server.by_digest[d]["messages"][0]["content"] not in stored]
-            with CallStore(catalogue) as store:  # each answered, unstored call is listed as possibly paid twice
-                names = {call.digest for call in store.lost}
-                assert len(unstored) <= len(names) <= 16
-                assert all(call.state == "lost" and call.role == "explain" and len(call.excerpts) == 1 for call in store.lost)
-            listed = {(d, e) for d, e in catalogue.read("SELECT c.digest, p.excerpt FROM calls c JOIN prompts_excerpts p ON p.call = c.digest WHERE c.state = 'lost'")}
-            shown = {int(server.by_digest[d]["messages"][0]["content"].split()[1]) for d in unstored}
-            assert shown <= {e for _, e in listed}
-            assert not asked - Counter(server.bodies)
-        process = child(folder / "x.duckdb", server.url, n, "never", 0)
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 0 and err == "", err
-        catalogue = Catalogue.open(folder / "x.duckdb")
-        assert catalogue.read("SELECT count(*), count(DISTINCT digest) FROM calls WHERE state = 'done'") == [(n, n)]  # none stored twice
-        lost = catalogue.read("SELECT count(*) FROM calls WHERE state = 'lost'")[0][0]
-        assert sum(server.answered.values()) - n <= lost
-        assert sorted(p.name for p in folder.iterdir()) == ["x.duckdb"]
-        uninterrupted = folder / "whole"
-        uninterrupted.mkdir()
-        process = child(uninterrupted / "x.duckdb", server.url, n, "never", 0)
-        assert process.communicate(timeout=120)[1] == ""
-        assert dump(Catalogue.open(uninterrupted / "x.duckdb")) == dump(catalogue)
-
-
-@pytest.mark.slow
-def test_kills_lose_nothing_and_pay_nothing_twice(tmp_path: Path) -> None:
-    killed(tmp_path, 120, [("worked", 1), .15, ("committed", 2)])
-
-
-@pytest.mark.soak
-def test_a_kill_at_every_commit_boundary(tmp_path: Path) -> None:
-    for point in ("begun", "worked", "committed", "noted", "closed"):
-        for times in range(12):
-            folder = tmp_path / f"{point}{times}"
-            folder.mkdir()
-            killed(folder, 200, [(point, times)])
-
-
-@pytest.mark.soak
-def test_200_random_kills(tmp_path: Path) -> None:
-    rng = random.Random(5)
-    for i in range(20):
-        folder = tmp_path / str(i)
-        folder.mkdir()
-        killed(folder, 400, [rng.uniform(0, .5) for _ in range(10)])
 
 
 # --- leaks
