@@ -200,6 +200,7 @@ class Simulation:
     expected: tuple[float | None, ...]  # per token, on the named scale; None where no value was given (never 0 in its place)
     scale: str = "strength"  # `strength`: [0, 1]; `decile`: [0, 10]; `activation`: the unit's own
     failure: str | None = None  # why values are missing: `kind: message` of the LLMError; None where none is, or a part of a reply was read
+    reply: str = ""  # what came in their place, as it came
 
 
 @dataclass(frozen=True, slots=True)

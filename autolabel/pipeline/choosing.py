@@ -13,7 +13,7 @@ from autolabel.catalogue import Catalogue
 from autolabel.errors import SettingsError
 from autolabel.pipeline.baselines import read_baselines
 from autolabel.pipeline.explaining import Count
-from autolabel.pipeline.failing import costs_of, failed_row, failed_units
+from autolabel.pipeline.failing import costs_of, failed_row, failed_units, note_unscored
 from autolabel.pipeline.labels import hierarchy as concepts
 from autolabel.pipeline.labels import read_explanations, runnable, runner
 from autolabel.pipeline.progress import Progress, silent
@@ -98,6 +98,7 @@ def choose(catalogue: Catalogue, *, units: str | Iterable[str] | None = None, li
         rows = [r | {"cost_usd": costs.get(_address(u), 0.0)} for u, r in zip(chosen, _rows(result, chosen, seen, row.name, run, read), strict=True)]
         rows += [failed_row(failed[u], seen[u], run) for u in todo if u in failed]
         _write(catalogue, row, rows, result, list(read.values()), todo, run)
+        note_unscored(catalogue, sentences, read.values(), run)
         progress("scoring on test", len(todo), len(todo))
     abstained = sum(e.abstained is not None for e in chosen.values())
     return replace(before, done=len(todo), abstained=abstained, failed=sum(u in failed for u in todo))

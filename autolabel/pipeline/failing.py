@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autolabel.catalogue import Catalogue
 from autolabel.pipeline.asking import Failure
-from autolabel.types import Unit
+from autolabel.types import Explanation, Score, Unit
 
 if TYPE_CHECKING:
     import duckdb
@@ -38,6 +39,22 @@ def note_failures(catalogue: Catalogue, settled: Sequence[Unit], failures: Seque
 
     with catalogue.writer() as writer:
         writer.write(replace)
+
+
+def note_unscored(catalogue: Catalogue, labels: Sequence[Explanation], scores: Iterable[Score], run: str) -> None:
+    """Store which of these labels have no score because calls failed, with the first of them: stage `score: SCORER`, on test `choose: SCORER`."""
+    now, by_id = datetime.datetime.now(datetime.UTC).replace(tzinfo=None), {e.id: e for e in labels}
+    settled: dict[tuple[str, str], list[Unit]] = {}
+    failed: dict[tuple[str, str], list[Failure]] = {}
+    for s in scores:
+        e = by_id[s.explanation]
+        key = f"{'score' if s.split == 'select' else 'choose'}: {s.scorer}", e.maker.explainer
+        settled.setdefault(key, []).append(e.unit)
+        if s.value is None and s.extra.get("failed"):
+            kind, _, message = str(s.extra["failure"]).partition(": ")
+            failed.setdefault(key, []).append(Failure(e.unit, kind, message, str(s.extra.get("reply") or ""), now))
+    for (stage, explainer), units in settled.items():
+        note_failures(catalogue, units, failed.get((stage, explainer), ()), stage, explainer, run)
 
 
 def failed_units(catalogue: Catalogue, model: str) -> dict[Unit, Failure]:

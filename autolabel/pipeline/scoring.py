@@ -11,6 +11,7 @@ from autolabel.catalogue import Catalogue
 from autolabel.errors import SettingsError
 from autolabel.pipeline.baselines import read_lists, store_best
 from autolabel.pipeline.explaining import Count
+from autolabel.pipeline.failing import note_unscored
 from autolabel.pipeline.labels import hierarchy as concepts
 from autolabel.pipeline.labels import read_explanations, runnable, runner
 from autolabel.pipeline.progress import Progress, silent
@@ -82,6 +83,7 @@ def score(catalogue: Catalogue, *, scorer: str = "correlation", simulator: str =
 
         def save(scores: Sequence[Score]) -> None:
             store_scores(catalogue, row, scores, run)
+            note_unscored(catalogue, todo, scores, run)
 
         built = reader.build(catalogue, row, subject, known, {})
         done, unscored, pending = read_all(built, todo, evidence, save, lambda n: progress(stage, n, len(todo)))
@@ -117,6 +119,7 @@ def score_columns(row: ModelRow, scores: Sequence[Score], run: str) -> dict[str,
     for s in scores:
         extra = dict(s.extra)
         peaks = [extra.pop(name, None) for name in ("peak", "peak_low", "peak_high")]
+        extra.pop("reply", None)  # in `calls`, and of those without a score in `failures`
         values = (s.explanation, row.name, s.split, s.scorer, s.simulator, s.value, s.low, s.high, s.n, s.reason, *peaks, json.dumps(extra), run)
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)

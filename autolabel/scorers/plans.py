@@ -13,7 +13,7 @@ from autolabel.protocols import LLM, SelectEvidence, TestEvidence
 from autolabel.scorers.labels import Layer, layers_of
 from autolabel.scorers.reading import Reading
 from autolabel.stats.delong import delong
-from autolabel.types import Completion, Explanation, Score
+from autolabel.types import Completion, Explanation, Score, Simulation
 
 Extra = dict[str, float | int | str | bool | None]
 ENOUGH = 5  # answers of either kind below which there is no score
@@ -78,13 +78,18 @@ def run_plans(explanations: Sequence[Explanation], view: SelectEvidence | TestEv
             continue
         mine = [answer for (k, _), answer in zip(asked, answers, strict=True) if k == i]
         figure = plans[i].finish(mine)
-        failed = [failure(a) for a in mine if isinstance(a, LLMError)]
-        extra: Extra = {**(figure.extra or {}), "failed": len(failed), "failure": failed[0] if failed else None}
+        failed = [Simulation(0, (), failure=failure(a), reply=a.reply) for a in mine if isinstance(a, LLMError)]
+        extra: Extra = {**(figure.extra or {}), **failed_calls(failed)}
         if llm is not None:
             extra["same_family"] = same_family(e.maker.llm, llm.name)
-        reason = figure.reason if not failed or figure.reason is None else f"{figure.reason} ({len(failed)} calls failed, first {failed[0]})"
+        reason = figure.reason if not failed or figure.reason is None else f"{figure.reason} ({len(failed)} calls failed, first {failed[0].failure})"
         out.append(Score(e.id, scorer, judge, view.split, figure.value, figure.low, figure.high, figure.n, reason, extra))
     return out
+
+
+def failed_calls(failed: Sequence[Simulation]) -> Extra:
+    """How many calls failed, and the first of them: `failure` (kind: message) and `reply`, as it came."""
+    return {"failed": len(failed), "failure": failed[0].failure if failed else None, "reply": failed[0].reply if failed else None}
 
 
 def area(positive: Sequence[float], negative: Sequence[float], extra: Extra | None = None) -> Figure:

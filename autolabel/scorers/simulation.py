@@ -37,7 +37,7 @@ from autolabel.scorers.baseline import objective
 from autolabel.scorers.correlation import default_run, unscored_reason
 from autolabel.scorers.entries import Run
 from autolabel.scorers.labels import Layer, layers_of, read_patterns
-from autolabel.scorers.plans import same_family, unreadable
+from autolabel.scorers.plans import failed_calls, same_family, unreadable
 from autolabel.scorers.reading import Reading
 from autolabel.scorers.rival import against
 from autolabel.scorers.sampled_null import foreign_ranks
@@ -66,7 +66,7 @@ class Simulated:
     ids: list[int]  # [m] excerpts, ascending
     x: Sampled
     chance: NDArray[np.bool_]  # [m] the excerpt came by the route of chance
-    failures: list[str]  # why excerpts have no value
+    failures: list[Simulation]  # of excerpts whose calls failed
 
 
 @dataclass(frozen=True)
@@ -201,15 +201,16 @@ class _Together:
         c = np.array([np.nan if v is None else v for s in found for v in s.expected], np.float64) / scale
         block = np.array(reading.blocks(ids), np.int64)
         x = Sampled.one(block[row], sample.excerpt[row], weight[row], a, c)
-        return Simulated(ids, x, sample.by_chance, [s.failure for s in found if s.failure is not None])
+        return Simulated(ids, x, sample.by_chance, [s for s in found if s.failure is not None])
 
     def _score(self, p: int, rho: Correlation, looks: int, imprecise: str | None, budget: Budget) -> Score:
         e, mine, split = self.explanations[p], self.latest[p], self.scoring.view.split
         x, missing = mine.x, int(mine.x.missing[0])
         read = len(mine.ids)
         if read and missing == len(x.c):
-            why = mine.failures[0] if mine.failures else "the simulator gave no value"
-            return Score.unscored(e.id, SCORER, self.scoring.name, split, f"no token of {read} excerpts could be simulated: {why}")
+            why = mine.failures[0].failure if mine.failures else "the simulator gave no value"
+            why = f"no token of {read} excerpts could be simulated: {why}"
+            return Score(e.id, SCORER, self.scoring.name, split, None, reason=why, extra=failed_calls(mine.failures))
         reason = unscored_reason(bool(rho.flat_a[p]), bool(rho.flat_c[p]), read, split)
         if reason is None and np.isnan(rho.rho[p]):
             reason = "the sample is too small to say anything"
@@ -217,7 +218,7 @@ class _Together:
             return Score.unscored(e.id, SCORER, self.scoring.name, split, reason.replace(f"of {split}", f"of {read} sampled excerpts of {split}"))
         figures = self.figures(p, rho, budget.adaptive)
         extra: dict[str, float | int | str | bool | None] = {
-            **figures, "missing_tokens": missing, "failed": len(mine.failures), "failure": mine.failures[0] if mine.failures else None,
+            **figures, **failed_calls(mine.failures), "missing_tokens": missing,
             "looks": looks, "adaptive": budget.adaptive, "imprecise": imprecise, "chance": 0.0}
         llm = getattr(self.scoring.simulator, "llm", None)
         if llm is not None:

@@ -34,7 +34,7 @@ class Calibrated:
         """What `inner` says of this label, on the scale `activation`; no value stays no value."""
         if self.inner is None:
             raise ValueError("a calibrated simulator needs the simulator that it is around")
-        return [Simulation(s.excerpt, self.map(s.expected), "activation", s.failure) for s in self.inner.simulate(label, excerpts)]
+        return [Simulation(s.excerpt, self.map(s.expected), "activation", s.failure, s.reply) for s in self.inner.simulate(label, excerpts)]
 
     def map(self, expected: Sequence[float | None]) -> tuple[float | None, ...]:
         """Values of the simulator -> activations."""

@@ -51,7 +51,7 @@ class DigitsSimulator:
             return Simulation(excerpts[i].id, tuple(levels(reply, tokens[i])), "decile")
 
         done = ask_all(llm, questions, read, self.threads)
-        return [Simulation(e.id, (None,) * len(e.tokens), "decile", failure(r)) if isinstance(r, LLMError) else r
+        return [Simulation(e.id, (None,) * len(e.tokens), "decile", failure(r), r.reply) if isinstance(r, LLMError) else r
                 for e, r in zip(excerpts, done, strict=True)]
 
     def question(self, label: str, excerpt: Excerpt) -> Question:

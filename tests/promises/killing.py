@@ -22,6 +22,7 @@ from autolabel.catalogue import Catalogue, Writer
 from autolabel.catalogue.calls import CallStore
 from autolabel.llms import open_llm
 from autolabel.llms.stack import stack
+from autolabel.pipeline import submitting  # noqa: F401
 from autolabel.types import Ask
 from tests.llms.server import Server
 

@@ -27,7 +27,7 @@ from autolabel.simulators.digits import DigitsSimulator
 from autolabel.types import Ask, Explanation, Maker, Unit
 from tests.conftest import ROOT, heed_interrupts
 from tests.llms.server import Fault, Server
-from tests.pipeline.test_batch import answer
+from tests.pipeline.test_reading import knows
 from tests.scorers.oracle import TRUE, Oracle, PlantedToy
 from tests.scorers.scorer_world import World, world
 
@@ -56,6 +56,12 @@ def simulation(toy: World, made: Stack) -> object:
 def plain(toy: World, made: Stack) -> object:
     questions = [([{"role": "user", "content": str(i)}], Ask("detect", max_tokens=9)) for i in range(8)]
     return ask_all(made.llm, questions, lambda i, said: said.text, 2)  # type: ignore[arg-type]
+
+
+def answer(body: dict[str, Any]) -> str:
+    """An oracle about two words, behind a server."""
+    text = body["messages"][-1]["content"]
+    return knows(body["messages"], Ask("simulate" if "[[0," in text else "detect" if "each behind [" in text else "explain"))
 
 
 def says(body: dict[str, Any]) -> str:
