@@ -152,7 +152,7 @@ def test_every_verb_ends_in_ten_seconds_or_at_once(small: Path, tmp_path: Path, 
     stall = [False]
     with Server(answer, key=KEY, fault=lambda n, body: Fault("stall", seconds=120) if stall[0] else None) as server:
         command = [sys.executable, "-m", "autolabel", *VERBS[verb], "--llm", "openai/test-model", "--base-url", server.url, "--units", "4/0-3", "--db", str(db),
-                   "--concurrency", "4"]
+                   "--concurrency", "4", "--max-failures", "100"]
         environment = {**os.environ, "OPENAI_API_KEY": KEY, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
         def start() -> subprocess.Popen[str]:
