@@ -88,6 +88,8 @@ def runnable(explanations: Iterable[Explanation], used: Hierarchy) -> list[Expla
     anew = {(e.unit, e.maker.explainer) for e in found if e.maker.settings.get("concepts") == used.hash}
     other = {e.id: made for e in found if isinstance(made := e.maker.settings.get("concepts"), str) and made != used.hash
              and e.pattern and '"concept"' in e.pattern}
+    if not other:
+        return found
     for e in found:
         if e.id in other and (e.unit, e.maker.explainer) not in anew:
             raise SettingsError(f"the label of {e.unit} was made with another concept hierarchy (sha256 {other[e.id][:12]}..., this one is "

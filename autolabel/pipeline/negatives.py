@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from autolabel.catalogue import Catalogue
 from autolabel.excerpts import Excerpts
@@ -23,6 +23,9 @@ from autolabel.pipeline.reading import Key, corpus_of, read_excerpts
 from autolabel.protocols import ExplainSplit
 from autolabel.render import ACTIVE, level
 from autolabel.types import ActivationRecord, Excerpt, Exemplars, Site
+
+if TYPE_CHECKING:
+    import torch
 
 KEPT = 5  # records of each band
 CANDIDATES = 24  # excerpts looked at for each band and unit

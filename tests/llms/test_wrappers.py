@@ -18,6 +18,7 @@ import pytest
 from autolabel.errors import (
     AuthError,
     AutolabelError,
+    BudgetError,
     EndpointError,
     LLMError,
     QuotaError,
@@ -321,7 +322,7 @@ def capped(seed: int, threads: int) -> None:
     assert max(watched) <= 1 and true <= spent.settled + spent.doubt <= 1 and spent.reserved == 0
     stopped = [r for r in results if isinstance(r, StoppedError)]
     assert stopped and stopped[0].exit_code == 3 and "ends here" in str(stopped[0])
-    assert {type(r) for r in results} <= {StoppedError, EndpointError, TruncatedError, Completion}
+    assert {type(r) for r in results} <= {BudgetError, EndpointError, TruncatedError, Completion}
 
 
 def test_the_cap_is_never_passed() -> None:
