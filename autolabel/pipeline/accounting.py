@@ -30,7 +30,7 @@ PREDICTORS = ("labels", "ceiling", "baseline", "permuted", "constant")
 MAX_TOKENS = 10_000  # of test
 FIT = 4  # times as many of select: a token costs one pass there, and one per predictor and scope on test
 MOST = 1_000_000  # both are held at once
-COLUMNS = ("layer", "scope", "labels", "neurons", "loss original", "loss mean", "loss labels", "share", "low", "high", *PREDICTORS[1:],
+COLUMNS = ("layer", "scope", "labels", "neurons", "L original", "L mean", "L labels", "share", "low", "high", *PREDICTORS[1:],
            "reason")
 
 
