@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from autolabel.types import Document, hash63
 
 # Tokens of a passage, generously: where reading stops early, blocks must be small enough for what is read.
 TOKENS_PER_PASSAGE = 400
+CASES = {"upper": str.upper, "lower": str.lower}
 # The built-in contrast sets. `parallel` has a text in each of these columns: each is a document, its column the metadata `language`.
 CONTRAST: Mapping[str, tuple[str, ...]] = {
     "clinical": (), "comments": (), "demographic": (), "requests": (),
@@ -36,9 +37,12 @@ class Source:
     text_column: str = "text"
     split_on: str | None = None  # where .txt files are cut, whatever their length
     languages: tuple[str, ...] = ()  # columns of parallel texts, each a document of its own; empty: `text_column` alone
+    case: str = ""  # `upper` or `lower`: every text is written so; empty: as it is
 
     def identity(self) -> list[object]:
         """What makes it this corpus and no other: names and contents of files, versions. Reads every file once."""
+        if self.case:
+            return [self.case, *replace(self, case="").identity()]
         if self.kind == "python":
             return ["python", python_docs.identity()]
         if self.hub:
@@ -69,11 +73,14 @@ class Sources:
                 elif not text.strip():
                     report.add("empty document", where)
                 else:
-                    yield document(text, part.name, metadata, block)
+                    yield document(CASES[part.case](text) if part.case else text, part.name, metadata, block)
 
 
 def open_sources(specs: Sequence[str], *, text_column: str = "text", split_on: str | None = None, report: Report) -> Sources:
-    """Find what `specs` name, without reading it yet. `split_on` understands \\n, \\t, \\r. Raises CorpusError, ExtraError."""
+    """Find what `specs` name, without reading it yet; `upper:SPEC` and `lower:SPEC` change the case of its texts.
+
+    `split_on` understands \\n, \\t, \\r. Raises CorpusError, ExtraError.
+    """
     if not specs:
         raise CorpusError("no corpus is named: give `demo`, `python`, `contrast:NAME`, files or folders, or hf:DATASET")
     if split_on is not None:
@@ -82,7 +89,11 @@ def open_sources(specs: Sequence[str], *, text_column: str = "text", split_on: s
             raise CorpusError("--split-on needs at least one character")
     parts: list[Source] = []
     for spec in specs:
-        if spec == "python":
+        case, _, rest = spec.partition(":")
+        if case in CASES and rest:
+            inner = open_sources([rest], text_column=text_column, split_on=split_on, report=report).parts[0]
+            parts.append(replace(inner, name=f"{inner.name} in {case} case", case=case))
+        elif spec == "python":
             parts.append(Source("python", "python"))
         elif spec == "demo":
             parts.append(Source("demo", "files", tuple(f for f in files.find(str(assets.data_path("corpus")), Report())

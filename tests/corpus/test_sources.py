@@ -245,3 +245,23 @@ def test_the_hub_is_streamed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 def test_a_compressed_file_is_no_text(tmp_path: Path) -> None:
     fails("a.txt is", write(tmp_path / "a.txt", gzip.compress(b"hello " * 100)))
+
+
+# Built-in contrast sets, and the same texts in another case
+
+def test_contrast_sets_and_parallel_texts() -> None:
+    found = read("contrast:parallel")
+    assert {d.corpus for d in found} == {"parallel"} and len({d.metadata["id"] for d in found}) == 202
+    by = {d.metadata["language"]: d.text for d in found if d.metadata["id"] == "p-001"}
+    assert len(by) == 11 and by["de"] == "Der Lastwagen versperrte eine Stunde lang den Gehweg." and set(found[0].metadata) == {"id", "topic", "language"}
+    assert {d.metadata["kind"] for d in read("contrast:comments")} == {"toxic", "civil"}
+    fails("there is no contrast set 'nosuch': choose from clinical,", "contrast:nosuch")
+
+
+def test_another_case_is_another_corpus_of_the_same_documents(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"text": "Ein Fuß im Wasser"}')
+    plain, upper = read(path), read(f"upper:{path}")
+    assert [d.text for d in upper] == ["EIN FUSS IM WASSER"] and upper[0].id == plain[0].id and upper[0].corpus == "a in upper case"
+    one, two = (open_sources([s], report=Report()).identity() for s in (str(path), f"upper:{path}"))
+    assert one != two
+    fails("no such corpus: nosuch.txt", "lower:nosuch.txt")

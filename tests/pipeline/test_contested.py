@@ -16,10 +16,11 @@ from autolabel.card import read_card
 from autolabel.cli.plot import blocks, svg
 from autolabel.curves import Curve, read_curve
 from autolabel.llms.scripted import Scripted
-from autolabel.pipeline.judging import rejudge
+from autolabel.pipeline.judging import contested, rejudge
 from autolabel.protocols import Message
 from autolabel.summary import summarise
 from autolabel.types import Ask
+from tests.catalogue.making import small as handmade
 
 
 @pytest.fixture
@@ -64,6 +65,27 @@ def test_a_scorer_below_its_chance_contests_a_confirmed_label(catalogue: al.Cata
         writer.write(lambda c: c.execute("UPDATE choices SET verdict = 'confirmed' WHERE verdict = 'contested'"))
     al.score(catalogue, scorer="detection", llm=liar, units=unit)
     assert catalogue.read("SELECT count(*) FROM labels WHERE verdict = 'contested'") == [(1,)]
+
+
+def test_the_same_simulator_is_no_second_opinion_and_test_comes_before_select(tmp_path: Path) -> None:
+    catalogue = handmade(tmp_path / "x.duckdb")
+
+    def states(simulator: str = "pattern") -> str:
+        (why,) = contested(catalogue, "org/m", [{"explanation": "e0", "ci_low": .1, "ci_high": .3, "simulator": simulator}])
+        return why or "none"
+
+    def says(scorer: str, judge: str, low: float, high: float, split: str = "select", chance: object = 0.0) -> None:
+        with catalogue.writer() as w:
+            w.insert("scores", {"explanation": ["e0"], "model": "org/m", "split": split, "scorer": scorer, "simulator": judge, "value": (low + high) / 2,
+                                "low": low, "high": high, "n": 9, "extra": json.dumps({"chance": chance})})
+
+    says("simulation", "pattern", -.5, -.3)  # the label's own reader, on a sample
+    says("my_scorer", "j", -.5, -.3, chance=None)  # nobody knows what it gives by chance
+    assert states() == "none" and states("digits").startswith("simulation by pattern on select is -0.40")
+    says("simulation", "digits", -.5, -.3)
+    assert states().startswith("simulation by digits on select") and states("digits").startswith("simulation by pattern")
+    says("simulation", "digits", -.1, .3, split="test")
+    assert states() == "none"
 
 
 def test_a_partial_label_says_what_would_settle_it(small: Path) -> None:
