@@ -38,3 +38,11 @@ def test_nothing_is_like_nothing() -> None:
     assert Overlap(["a b c d"]).near_duplicates([]).tolist() == [False]
     assert Overlap([]).near_duplicates(["a b c d"]).tolist() == []
     assert Overlap(["a b c d"]).near_duplicates(["e f g h"]).tolist() == [False]
+
+
+def test_one_word_in_forty_may_differ_on_either_side() -> None:
+    words = [f"x{i}" for i in range(40)]
+    changed, half = [*words[:20], "other", *words[21:]], words[:20]
+    assert Overlap([" ".join(words)]).near_duplicates([" ".join(changed)]).tolist() == [True]
+    assert Overlap([" ".join(words), " ".join(half)]).near_duplicates([" ".join(words[:34])]).tolist() == [True, False]
+    assert Overlap([" ".join(words[:34])]).near_duplicates([" ".join(words)]).tolist() == [True]
