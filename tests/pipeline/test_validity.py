@@ -171,7 +171,7 @@ def test_labels_of_changed_units_are_stale_and_no_others(catalogue: al.Catalogue
     assert code == 0 and {r["figure"]: r["value"] for r in json.loads(out)}["stale"] == 10
     assert dict(catalogue.read("SELECT neuron, test_looks FROM labels")) == looks | {n: looks[n] + 1 for n in best}  # nothing was read again
     code, out, _ = command(capsys, "show", f"4/{changed[0]}", "--db", str(catalogue.path))
-    assert code == 0 and f"on {folder.name}: stale: rho fell by 0." in out and "a fall of .2 is noticed" in " ".join(out.split())
+    assert code == 0 and f"on {folder.name}: stale: rho fell by " in out and "a fall of .2 is noticed" in " ".join(out.split())
     with pytest.raises(SubjectError, match="has the weights that minilm was extracted with"):
         al.score_checkpoint(catalogue, subject_of(catalogue, model_row(catalogue, "minilm")), model="minilm")
     with pytest.raises(SettingsError, match="no chosen labels among these units"):
