@@ -25,7 +25,7 @@ class Journal:
     def __init__(self, database: Path, catalogue: str = "") -> None:
         self.path, self._catalogue = beside(database, ".asked"), catalogue  # meta.id: the file may be left from another catalogue of this name
         self._lines: dict[str, bytes] = {}  # digest -> line, of calls in flight
-        self._guard, self._turn = threading.Lock(), threading.Lock()
+        self._guard, self._turn, self._syncing = threading.Lock(), threading.Condition(), False
         self._size = self._written = self._synced = 0  # bytes; lines written and lines on the disk
         self.left = self._read()  # what a killed process left behind: digest, role, llm, at, excerpts
         self._handle = self._open()
@@ -66,19 +66,28 @@ class Journal:
                 self.path.unlink(missing_ok=True)
 
     def _sync(self, mine: int) -> None:
-        """One at a time: who comes next finds its line synced with those before, or syncs all that were written meanwhile."""
+        """One at a time, for all that were written before it; who comes meanwhile waits, and the first of them syncs for the rest."""
         with self._turn:
+            while self._syncing and self._synced < mine:
+                self._turn.wait()
             if self._synced >= mine:
                 return
+            self._syncing = True
+        done = 0
+        try:
             with self._guard:  # the file may be replaced meanwhile, and its number with it
                 written, handle = self._written, os.dup(self._handle)
             try:
                 _to_disk(handle)
-            except OSError as error:
-                raise CatalogueError(f"cannot write {self.path}: {error.strerror}; no call was sent") from error
+                done = written
             finally:
                 os.close(handle)
-            self._synced = written
+        except OSError as error:
+            raise CatalogueError(f"cannot write {self.path}: {error.strerror}; no call was sent") from error
+        finally:
+            with self._turn:
+                self._syncing, self._synced = False, max(self._synced, done)
+                self._turn.notify_all()
 
     def _append(self, line: bytes) -> None:
         try:

@@ -107,7 +107,8 @@ class OpenAI:
     def models(self) -> list[str] | None:
         """The names that the server lists; None where it does not list (that is optional)."""
         try:
-            return sorted(str(m.id) for m in self.client.models.list())
+            # on a connection of its own: a server that fails here may hang up on whoever asks next
+            return sorted(str(m.id) for m in self.client.models.list(extra_headers={"Connection": "close"}))
         except Exception as error:  # the SDK may fail in any way on what is no list
             known = self._failure(error)
             answered = getattr(error, "status_code", None) is not None  # with a 404, or with the 500 of one that cannot list
