@@ -119,6 +119,21 @@ def test_the_least_score_is_shown_and_where(catalogue: al.Catalogue, other: Path
     assert read_card(catalogue, unit).weakest["min_subgroup"].startswith("kind=") and read_card(catalogue, "4/1000").weakest is None
 
 
+def test_an_interrupt_leaves_whole_groups_and_the_rest_is_made_later(catalogue: al.Catalogue, other: Path) -> None:
+    def stop(stage: str, done: int, total: int | None) -> None:
+        if stage.startswith("scoring") and 0 < done < total:
+            raise KeyboardInterrupt
+
+    units, mine = "4/100-107", "SELECT neuron, subgroup, run FROM t_validity WHERE neuron BETWEEN 100 AND 107"
+    with pytest.raises(KeyboardInterrupt):
+        al.score_on(catalogue, str(other), group="kind", units=units, model="minilm", progress=stop)
+    first = catalogue.read(mine)
+    assert {g for _, g, _ in first} == {"kind=even"}
+    count = al.score_on(catalogue, str(other), group="kind", units=units, model="minilm")
+    rows = catalogue.read(mine)
+    assert count.done == len(first) and set(first) < set(rows) and len(rows) == len({r[:2] for r in rows}) == 2 * len(first)
+
+
 def test_built_in_sets_are_corpora(catalogue: al.Catalogue) -> None:
     row = model_row(catalogue, "minilm")
     subject = subject_of(catalogue, row)
