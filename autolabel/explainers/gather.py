@@ -145,7 +145,11 @@ def _layer(site: Site, side: Side, stats: LayerStats, x: NDArray[np.float16], le
 
     raw = torch.from_numpy(x).float()  # numpy converts half precision one number at a time
     # beyond half precision's range is as good as its largest value: such a token is strong either way
-    a: NDArray[np.float32] = (raw.neg_() if side == "-" else raw).clamp_(0, 65504).numpy()
+    return summed(site, side, stats, (raw.neg_() if side == "-" else raw).clamp_(0, 65504).numpy(), lexicon)
+
+
+def summed(site: Site, side: Side, stats: LayerStats, a: NDArray[np.float32], lexicon: Lexicon) -> Layer:
+    """A layer from a [N, U] at the tokens of the lexicon; of `stats`, whose arrays are [U], explainers read the thresholds."""
     cells = indicator(lexicon.cell, len(lexicon.cell_form))
     sums = np.asarray(cells @ a)
     n, mean = lexicon.cell_count.astype(np.float32), a.mean(0, dtype=np.float64)

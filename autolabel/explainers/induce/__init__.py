@@ -19,6 +19,7 @@ from autolabel.explainers.induce.features import features
 from autolabel.explainers.induce.groups import groups
 from autolabel.explainers.induce.naming import Names
 from autolabel.explainers.induce.wording import Wording
+from autolabel.explainers.lexicon import Lexicon
 from autolabel.explainers.tokens import CHANCE, SILENT
 from autolabel.hierarchy import Hierarchy
 from autolabel.patterns import embedded
@@ -43,15 +44,9 @@ class Induce:
         """All units of a layer at once; layers in order."""
         asked = gather.by_layer(units)
         lexicon = gather.lexicon_of(explain_split, list(asked))
-        embedder, hierarchy = _embedder() if self.like else None, (self.hierarchy or _hierarchy()) if self.concepts else None
-        said = features(lexicon, _vocabulary(explain_split), embedder, hierarchy)
-        material = search.Material(lexicon, listed(lexicon), said, carry.halves(lexicon, said.cells),
-                                   contexts(lexicon, groups(lexicon, said)), Names.build(lexicon, said))
-        settings = search.Settings(self.words, self.features, self.contexts, cost=self.cost)
-        maker = Maker("induce", {"words": self.words, "features": self.features, "contexts": self.contexts, "cost": self.cost,
-                                 "like": embedder.hash if embedder else None, "concepts": hierarchy.hash if hierarchy else None})
+        material, maker = self.material(explain_split, lexicon), self.maker()
         for layer in gather.layers(explain_split, list(asked), lexicon):
-            wording = Wording(material, search.run(layer, material, settings))
+            wording = self.wording(layer, material)
             for exemplars in asked[layer.key]:
                 u = exemplars.unit.index
                 label = wording.label(u)
@@ -59,6 +54,25 @@ class Induce:
                     yield Explanation(exemplars.unit, "", None, maker, SILENT if layer.std[u] == 0 else CHANCE)
                 else:
                     yield Explanation(exemplars.unit, label.text, label.pattern, maker)
+
+    def maker(self) -> Maker:
+        """The provenance of its labels."""
+        embedder, hierarchy = self._knows()
+        return Maker("induce", {"words": self.words, "features": self.features, "contexts": self.contexts, "cost": self.cost,
+                                "like": embedder.hash if embedder else None, "concepts": hierarchy.hash if hierarchy else None})
+
+    def material(self, explain_split: ExplainSplit, lexicon: Lexicon) -> search.Material:
+        """What the search of every layer stands on."""
+        said = features(lexicon, _vocabulary(explain_split), *self._knows())
+        return search.Material(lexicon, listed(lexicon), said, carry.halves(lexicon, said.cells), contexts(lexicon, groups(lexicon, said)),
+                               Names.build(lexicon, said))
+
+    def wording(self, layer: gather.Layer, material: search.Material) -> Wording:
+        """The labels of one layer."""
+        return Wording(material, search.run(layer, material, search.Settings(self.words, self.features, self.contexts, cost=self.cost)))
+
+    def _knows(self) -> tuple[embedded.Embedder | None, Hierarchy | None]:
+        return _embedder() if self.like else None, (self.hierarchy or _hierarchy()) if self.concepts else None
 
 
 def _vocabulary(split: ExplainSplit) -> list[str]:
