@@ -18,6 +18,7 @@ from autolabel.types import hash63
 LEAST, MOST = 0.0005, 0.2  # share of tokens on which a rule may fire
 TRIES = 60  # draws of one rule before the corpus is called too small
 BEYOND = ("topic", "parity", "position", "again")  # kinds that the pattern language cannot say
+FAMILIES = ("families1", "families2", "families3", "families4")  # senses that mean different things: lists of words of so many concepts
 LEXICAL = ("words", "concept", "class", "or")  # kinds that a token alone decides
 KINDS = ("words", "class", "concept", "and", "or", "context", "senses2", "senses3", "senses4", "twin", *BEYOND, "noise", "dead")
 CLASSES = ("digit", "punct")  # that an uncased tokenizer still tells
@@ -42,6 +43,27 @@ class Garden:
     def hierarchy(self) -> Hierarchy:
         """Of everyday concepts."""
         return Hierarchy.default()
+
+    @cached_property
+    def families(self) -> tuple[tuple[str, ...], ...]:
+        """Words of the sample that one concept holds, for every concept with at least four that occur three times or more."""
+        names, share = self.words
+        often = [name for name, s in zip(names, share.tolist(), strict=True) if s * self.reading.excerpts.n_tokens >= 3]
+        own = {name: {often[m[0]] for m in matches if len(m) == 1} for name, matches in self.hierarchy.find(often).items()}
+        held = (sorted(set().union(*(own.get(below.name, set()) for below in self.hierarchy.below(name)))) for name in self.hierarchy.concepts)
+        return tuple(dict.fromkeys(tuple(words) for words in held if 4 <= len(words) <= 40))
+
+    def some_families(self, rng: np.random.Generator, n: int, most: int = 8) -> list[tuple[str, ...]]:
+        """n lists of at most `most` words, each of words that mean similar things, no word in two families. Raises CorpusError."""
+        chosen: list[tuple[str, ...]] = []
+        taken: set[str] = set()
+        for i in rng.permutation(len(self.families)).tolist():
+            if len(chosen) < n and not taken.intersection(self.families[i]):
+                taken.update(self.families[i])
+                chosen.append(tuple(rng.permutation(self.families[i])[:most].tolist()))
+        if len(chosen) < n:
+            raise CorpusError(f"{len(chosen)} families of words occur in the corpus, {n} are needed: take a larger corpus")
+        return chosen
 
     def rate(self, rule: Rule) -> float:
         """Share of the sample's tokens on which it fires."""
@@ -78,6 +100,8 @@ def _drawn(kind: str, garden: Garden, rng: np.random.Generator) -> list[Rule]:
         return [clause(before=[{"word": list(garden.frequent(rng, 2))}], within=1)]
     if kind.startswith("senses"):
         return [word_rule(some(rng, 5)) for _ in range(int(kind.removeprefix("senses")))]
+    if kind.startswith("families"):
+        return [word_rule(words) for words in garden.some_families(rng, int(kind.removeprefix("families")))]
     if kind == "topic":
         return [Topic(some(rng, 25), 2)]
     if kind == "parity":
@@ -87,7 +111,7 @@ def _drawn(kind: str, garden: Garden, rng: np.random.Generator) -> list[Rule]:
         return [Position(first, first + int(rng.integers(0, 3)))]
     if kind == "again":
         return [Again(int(rng.integers(4, 7)), 1)]
-    raise ValueError(f"no planted unit is of kind {kind!r}: {', '.join(KINDS)}")
+    raise ValueError(f"no planted unit is of kind {kind!r}: {', '.join((*KINDS, *FAMILIES))}")
 
 
 def _live(kind: str, garden: Garden, rng: np.random.Generator) -> list[Rule]:
@@ -137,4 +161,4 @@ def _planted(garden: Garden, layer: str, index: int, kind: str, rules: list[Rule
     return Plant(layer, index, kind, senses, noise, rho if len(rules) == 1 else None)
 
 
-__all__ = ["BEYOND", "KINDS", "LEXICAL", "Garden", "suite", "twins"]
+__all__ = ["BEYOND", "FAMILIES", "KINDS", "LEXICAL", "Garden", "suite", "twins"]

@@ -68,6 +68,7 @@ class World:
     subject: Any  # an HFSubject: its tokenizer and vocabulary are used
     explain: Excerpts
     test: Excerpts
+    select: Excerpts
 
     @cached_property
     def speller(self) -> Speller:
@@ -122,7 +123,7 @@ class World:
 
     def part(self, tokens: int) -> World:
         """The first excerpts of both splits, a random sample, until there are so many tokens."""
-        return World(self.subject, _first(self.explain, tokens), _first(self.test, tokens))
+        return World(self.subject, _first(self.explain, tokens), _first(self.test, tokens), self.select)
 
     def real(self, layer: str, units: Ints) -> Bed:
         """Real units on test, each with a label chosen on explain: the sixteen token types with the largest mean activation."""
@@ -152,5 +153,5 @@ def world(subject: str, corpus: Sequence[str], max_tokens: int, context: int = 6
     with tempfile.TemporaryDirectory() as folder:
         catalogue = open_catalogue(Path(folder) / "world.duckdb", create=True)
         corpus_id = ingest(catalogue, list(corpus), loaded.tokenizer, loaded.tokenizer_hash, context, max_tokens=max_tokens or None)
-        explain, test = (joined(catalogue.excerpts(corpus_id, split)) for split in ("explain", "test"))
-    return World(loaded, explain, test)
+        explain, test, select = (joined(catalogue.excerpts(corpus_id, split)) for split in ("explain", "test", "select"))
+    return World(loaded, explain, test, select)
