@@ -43,6 +43,7 @@ _WHERE = {
     "score": "autolabel.pipeline",
     "score_checkpoint": "autolabel.pipeline",
     "score_label": "autolabel.pipeline",
+    "senses": "autolabel.pipeline",
     "score_on": "autolabel.pipeline",
 }
 
@@ -72,6 +73,7 @@ __all__ = [
     "score",
     "score_checkpoint",
     "score_label",
+    "senses",
     "score_on",
 ]
 

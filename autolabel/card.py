@@ -37,6 +37,7 @@ class Card:
     histogram: tuple[tuple[float, float, int], ...]  # of the excerpts' maxima: from, to, excerpts
     excerpts: tuple[Shown, ...]  # strongest first
     kind: dict[str, Any]  # a row of the view `kinds`
+    senses: tuple[dict[str, Any], ...]  # rows of the view `senses`; none before `autolabel senses`
     candidates: tuple[dict[str, Any], ...]  # other labels of the unit, best first on select
     why: tuple[str, ...]  # the verdict with its reason: two lines where it is partial or contested, none before `choose`
     weakest: dict[str, Any] | None  # a row of the view `weakest`; None where the label was scored on no other corpus
@@ -59,13 +60,14 @@ def read_card(catalogue: Catalogue, unit: str, *, model: str = "", top: int = 8)
     labels = dicts(catalogue, f"SELECT * FROM labels WHERE {where} AND side = ?", side)
     candidates = dicts(catalogue, f"SELECT * FROM candidates WHERE {where} AND side = ? ORDER BY select_score DESC NULLS LAST", side)
     nature = dicts(catalogue, f"SELECT * FROM kinds WHERE {where} AND side = ?", side)
+    several = dicts(catalogue, f"SELECT * FROM senses WHERE {where} AND side = ? ORDER BY sense", side)
     bad = failed(catalogue, address.model)
     labels, candidates = [veil(row, bad) for row in labels], [veil(row, bad) for row in candidates]
     weakest = [veil(row, bad) for row in dicts(catalogue, f"SELECT * FROM weakest WHERE {where} AND side = ? AND corpora + left_out > 1", side)]
     stale = tuple(veil(row, bad) for row in dicts(catalogue, f"SELECT * FROM stale WHERE {where} AND side = ? ORDER BY subject", side))
     return Card(str(address), neurons[0], labels[0] if labels else None, _histogram(catalogue, where, side),
-                _excerpts(catalogue, where, side, top), nature[0] if nature else {}, tuple(candidates), why(catalogue, labels[0]) if labels else (),
-                weakest[0] if weakest else None, stale)
+                _excerpts(catalogue, where, side, top), nature[0] if nature else {}, tuple(veil(row, bad) for row in several),
+                tuple(candidates), why(catalogue, labels[0]) if labels else (), weakest[0] if weakest else None, stale)
 
 
 def _excerpts(catalogue: Catalogue, where: str, key: list[Any], top: int) -> tuple[Shown, ...]:

@@ -22,7 +22,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "position_means": ("model", "layer", "side", "position"),
     "priority": ("model", "layer", "side", "split", "neuron", "rank"),
     "explanations": ("id",),
-    "senses": ("explanation", "sense"),
+    "t_senses": ("model", "layer", "site", "neuron", "side", "sense"),
     "simulations": ("explanation", "simulator", "excerpt"),
     "scores": ("explanation", "split", "scorer", "simulator"),
     "baselines": ("model", "layer", "side", "neuron"),
@@ -40,7 +40,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "t_stale": ("subject_hash", "explanation"),
 }
 TABLES = tuple(KEYS)  # all but the two the store keeps for itself: meta, ledger
-VIEWS = ("neurons", "labels", "candidates", "exemplars", "leaderboard", "failures", "documents", "excerpts", "audits", "coverage", "accounting", "kinds",
+VIEWS = ("neurons", "labels", "candidates", "exemplars", "leaderboard", "failures", "documents", "excerpts", "audits", "coverage", "accounting",
+         "kinds", "senses",
          "validity", "weakest", "stale", "nulls")
 
 

@@ -33,6 +33,8 @@ def print_card(card: Card, *, as_json: bool = False) -> None:
                        f"std {n['std']:.3g}, min {n['min']:.3g}, max {n['max']:.3g}"))
     if card.kind:
         console.print(Text(_kind_line(card.kind)))
+    for line in _sense_lines(card):
+        console.print(Text(clean(line)))
     console.print(Text("top tokens: " + clean(", ".join(n["top_tokens"] or []))))
     if card.histogram:
         console.print(Text("\nexcerpts of explain by their maximum", style="bold"))
@@ -86,6 +88,17 @@ def _beyond_lines(card: Card) -> list[str]:
         state = {True: "stale: ", False: "not stale: "}.get(s["stale"], "")
         power = "" if s["power"] is None or s["stale"] is None else f"; a fall of .2 is noticed in {s['power']:.0%} of labels"
         lines.append(f"on {s['subject']}: {state}{said}{power}")
+    return lines
+
+
+def _sense_lines(card: Card) -> list[str]:
+    """Each sense with its share of the activation, its label and its score."""
+    if not card.senses or not card.senses[0]["sense"]:
+        return [f"no sense found: {s['reason']}" for s in card.senses]
+    lines = [f"{len(card.senses)} sense{'s' if len(card.senses) > 1 else ''}, n_eff {card.senses[0]['n_eff']:.2f}"]
+    for s in card.senses:
+        state = "confirmed" if s["confirmed"] else s["reason"] or "not confirmed"
+        lines.append(f"  {s['sense']}. {_percent(s['share'])} of the activation, rho {_interval(s, 'score', 'ci_low', 'ci_high')}, {state}: {s['label']}")
     return lines
 
 

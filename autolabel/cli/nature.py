@@ -1,4 +1,4 @@
-"""Commands about what a unit is: kinds."""
+"""Commands about what a unit is: kinds, senses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from autolabel.cli.build import compute_of
+from autolabel.cli.build import compute_of, concepts_from
 from autolabel.cli.common import COMPUTE, note, open_catalogue, print_rows, progress_bar, shared
 
 
@@ -25,4 +25,18 @@ def kinds(units: str | None, limit: int | None, db: str | None, model: str | Non
     print_rows(COLUMNS, table(catalogue, units=units, limit=limit, model=model or "", seed=compute["seed"]), as_json=as_json)
 
 
-COMMANDS = (kinds,)
+@click.command()
+@shared("units", "limit", "db", "model", "hierarchy", *COMPUTE, "redo", "json")
+def senses(units: str | None, limit: int | None, db: str | None, model: str | None, redo: bool, as_json: bool, **flags: Any) -> None:
+    """The different things a unit fires for: a label for each, proved on its own cluster of words."""
+    from autolabel.pipeline import senses as verb
+    from autolabel.pipeline.sensing import COLUMNS, table
+
+    catalogue, compute = open_catalogue(db), compute_of(flags)
+    with progress_bar(flags["quiet"], str(catalogue.path)) as progress:
+        count = verb(catalogue, units=units, limit=limit, model=model or "", hierarchy=concepts_from(flags), redo=redo, progress=progress, **compute)
+    note(f"senses: {count.done:,} of {count.asked:,} units done now, {count.before:,} before; {count.abstained:,} without a sense", flags["quiet"])
+    print_rows(COLUMNS, table(catalogue, units=units, limit=limit, model=model or "", seed=compute["seed"]), as_json=as_json)
+
+
+COMMANDS = (kinds, senses)

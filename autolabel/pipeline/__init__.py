@@ -12,9 +12,10 @@ from autolabel.pipeline.nulling import nulls
 from autolabel.pipeline.own import score_label
 from autolabel.pipeline.runfile import label, run
 from autolabel.pipeline.scoring import score
+from autolabel.pipeline.sensing import senses
 from autolabel.pipeline.session import open_catalogue
 from autolabel.pipeline.staleness import score_checkpoint
 from autolabel.pipeline.validity import score_on
 
 __all__ = ["account", "audit", "choose", "explain", "extract", "kinds", "label", "nulls", "open_catalogue", "run", "score", "score_checkpoint",
-           "score_label", "score_on"]
+           "score_label", "senses", "score_on"]

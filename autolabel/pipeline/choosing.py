@@ -179,14 +179,14 @@ def _rows(result: TestResult, chosen: Mapping[Unit, Explanation], looks: Mapping
 def _write(catalogue: Catalogue, row: ModelRow, rows: list[dict[str, Any]], result: TestResult, read: Sequence[Score], units: Sequence[Unit],
            run: str) -> None:
     """Replace these units' choices, judge all attempted units of the model together, write the test scores; in one go at the end."""
-    from autolabel.pipeline.judging import contested, judge_all, test_scores
+    from autolabel.pipeline.judging import contested, judge_all, polysemantic, test_scores
     from autolabel.pipeline.scoring import score_columns
 
     mine = {_address(u) for u in units}
     old = dicts(catalogue, "SELECT * EXCLUDE (verdict, reason, p, q_value) FROM choices WHERE model = ?", [row.name])
     names = list(rows[0])
     everything = [r for r in old if (r["layer"], r["site"], r["neuron"], r["side"]) not in mine] + rows
-    judged = judge_all(everything, contested(catalogue, row.name, everything))
+    judged = judge_all(everything, contested(catalogue, row.name, everything), polysemantic(catalogue, row.name, everything))
     columns = {name: [r[name] for r in everything] for name in names} | {
         "verdict": judged.verdict.tolist(), "reason": judged.reason.tolist(), "p": judged.p.tolist(), "q_value": judged.q.tolist()}
     scores = [*test_scores(result, SCORE_EXTRA), *read]

@@ -19,17 +19,19 @@ from autolabel.scorers.result import TestResult
 from autolabel.types import Score
 from autolabel.verdicts import Findings, Reasons, Rival, Verdicts, contest, judge
 
+SHOWN = 40  # letters of a label in a verdict's reason
 RHO = ("correlation", "simulation")  # scorers whose value is rho: the same simulator is the same scorer
 
 
-def judge_all(rows: Sequence[Mapping[str, Any]], contested: Reasons = ()) -> Verdicts:
+def judge_all(rows: Sequence[Mapping[str, Any]], contested: Reasons = (), polysemantic: Reasons = ()) -> Verdicts:
     """Verdicts of rows of `choices` (as dictionaries): all attempted units of one model together, for its false-discovery rate."""
     extra = [json.loads(row["extra"]) for row in rows]
     return judge(Findings(
         p_foreign=np.array([_or_one(row["p_foreign"]) for row in rows]), p_size=np.array([_or_one(row["p_size"]) for row in rows]),
         score=np.array([np.nan if row["score"] is None else row["score"] for row in rows]),
         abstained=[e.get("abstained") for e in extra], failed=[e.get("failed") for e in extra],
-        unscored=[e.get("unscored") for e in extra], imprecise=[e.get("imprecise") for e in extra], contested=contested))
+        unscored=[e.get("unscored") for e in extra], imprecise=[e.get("imprecise") for e in extra], polysemantic=polysemantic,
+        contested=contested))
 
 
 def contested(catalogue: Catalogue, model: str, rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
@@ -48,12 +50,22 @@ def contested(catalogue: Catalogue, model: str, rows: Sequence[Mapping[str, Any]
             for row in rows]
 
 
+def polysemantic(catalogue: Catalogue, model: str, rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
+    """For each row of `choices`, why its unit is polysemantic: two or more of its senses are confirmed; None where they are not."""
+    found: dict[tuple[str, str, int, str], list[str]] = {}
+    for layer, site, neuron, side, text, share in catalogue.read(
+            "SELECT layer, site, neuron, side, text, share FROM t_senses WHERE model = ? AND confirmed ORDER BY sense", [model]):
+        found.setdefault((layer, site, neuron, side), []).append(f"{_short(text)} ({share:.0%})")
+    why = {key: f"{len(said)} senses, each confirmed on its own cluster: {'; '.join(said)}" for key, said in found.items() if len(said) >= 2}
+    return [why.get((r["layer"], r["site"], r["neuron"], r["side"])) for r in rows]
+
+
 def rejudge(catalogue: Catalogue, model: str) -> int:
     """Judge all attempted units of a model anew by what the catalogue holds now, and store the verdicts that are others; how many they were."""
     rows = dicts(catalogue, "SELECT * FROM choices WHERE model = ?", [model])
     if not rows:
         return 0
-    judged = judge_all(rows, contested(catalogue, model, rows))
+    judged = judge_all(rows, contested(catalogue, model, rows), polysemantic(catalogue, model, rows))
     changed = [(r["layer"], r["site"], r["neuron"], r["side"], verdict, reason) for r, verdict, reason in
                zip(rows, judged.verdict.tolist(), judged.reason.tolist(), strict=True) if (verdict, reason) != (r["verdict"], r["reason"])]
     if changed:
@@ -80,6 +92,10 @@ def test_scores(result: TestResult, names: Sequence[str]) -> list[Score]:
         scores.append(Score(explanation, "correlation", "pattern", "test", columns["score"][i] if unscored is None else None,
                             columns["ci_low"][i], columns["ci_high"][i], int(result.n[i]), unscored, extra))
     return scores
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN].rsplit(' ', 1)[0]} ..."
 
 
 def _or_one(p: float | None) -> float:

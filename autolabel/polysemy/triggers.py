@@ -1,10 +1,11 @@
 """The words that make a unit fire, each with the vector by which they are told apart.
 
 A word stands out by the excess of its mean activation over its standard error (`explainers/excess.py`). Its vector has two parts:
-the word alone, and the excerpts in which the unit fires most on it, both embedded by MiniLM and centred on the corpus. How much
-each part weighs is attribution by occlusion: s = the share of the word's activation that stands when the model reads its tokens
-one by one, with nothing around them (sum of min(a alone, a) / sum of a, token type by token type); the vector is
-[sqrt(s) word, sqrt(1 - s) context]. A lexical unit's words are told apart by meaning, a context-driven unit's by where they stand.
+the word alone, and the excerpts in which the unit fires most on it (of documents that no other word has taken), both embedded by
+MiniLM and centred on the corpus. How much each part weighs is attribution by occlusion: s = the share of the word's activation
+that stands when the model reads its tokens one by one, with nothing around them (sum of min(a alone, a) / sum of a, token type by
+token type); the vector is [sqrt(s) word, sqrt(1 - s) context]. A lexical unit's words are told apart by meaning, a context-driven
+unit's by where they stand.
 """
 
 from __future__ import annotations
@@ -128,6 +129,7 @@ def triggers(ground: Ground, layer: Layer, response: Words, by_itself: NDArray[n
         return Triggers(words, np.zeros(0), np.zeros(0), np.zeros((0, 0)))
     share = np.zeros(len(words))
     where: list[list[int]] = []
+    used: set[int] = set()
     of_run = np.where(lexicon.run_of_token >= 0, lexicon.run_word[lexicon.run_of_token], -1) if len(lexicon.run_word) else lexicon.run_of_token
     a = layer.a[:, unit_]
     for i, word in enumerate(words.tolist()):
@@ -135,13 +137,26 @@ def triggers(ground: Ground, layer: Layer, response: Words, by_itself: NDArray[n
         total = layer.sums[cells, unit_]
         share[i] = np.minimum(layer.n[cells] * by_itself[cells, unit_], total).sum() / max(float(total.sum()), 1e-12)
         tokens = np.flatnonzero(of_run == word)
-        best = tokens[np.argsort(-a[tokens], kind="stable")]
-        where.append(list(dict.fromkeys(lexicon.excerpt[best].tolist()))[:EXCERPTS])
+        where.append(_apart(tokens[np.argsort(-a[tokens], kind="stable")], lexicon, used))
     share = np.clip(share, 0, 1)
     word = unit(embedded.vectors(ground.embedder, [lexicon.words[w] for w in words]) - ground.word_centre)
     context = unit(np.stack([embedded.vectors(ground.embedder, [ground.texts[e] for e in some]).mean(0) for some in where]) - ground.context_centre)
     similarity = np.sqrt(np.outer(share, share)) * _gram(word) + np.sqrt(np.outer(1 - share, 1 - share)) * _gram(context)
     return Triggers(words, mass[rows].astype(np.float64), share, similarity)
+
+
+def _apart(tokens: Ints, lexicon: Lexicon, used: set[int]) -> list[int]:
+    """The excerpts of the first tokens whose documents no other word has used: words that share a text would be alike for that alone.
+
+    Where all are used, that of the first token.
+    """
+    chosen: list[int] = []
+    for token in tokens.tolist():
+        group = int(lexicon.group[token])
+        if group not in used and len(chosen) < EXCERPTS:
+            used.add(group)
+            chosen.append(int(lexicon.excerpt[token]))
+    return chosen or [int(lexicon.excerpt[tokens[0]])]
 
 
 def unit(x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -199,3 +199,15 @@ SELECT t.model || '/' || t.layer || '-' || t.site || '/' || CASE t.side WHEN '-'
 FROM t_nulls t
 LEFT JOIN choices c ON (c.model, c.layer, c.site, c.neuron, c.side) = (t.model, t.layer, t.site, t.neuron, t.side)
 LEFT JOIN (SELECT model, layer, site, count(*) AS units FROM units GROUP BY ALL) w ON (w.model, w.layer, w.site) = (t.model, t.layer, t.site);
+
+-- The different things that a unit fires for, in the order in which their labels were taken; one row per sense, sense 0 with a reason where
+-- a unit that was asked about has none. share: of the unit's activation mass, explained; gain: in R2 on select. is_real: its own label is the
+-- best on its own cluster (select; confusion: rho there of the label of each sense). score to q_value: its label on test, on the tokens
+-- of no other cluster. confirmed: real, precise and q < .05 over all senses of the model. n_eff: exp(entropy of the shares).
+CREATE OR REPLACE VIEW senses AS
+SELECT s.model || '/' || s.layer || '-' || s.site || '/' || CASE s.side WHEN '-' THEN '-' ELSE '' END || s.neuron AS unit,
+       s.model, s.layer, s.site, s.neuron, s.side, s.sense, s.text AS label, s.pattern, s.words, s.attribution, s.share,
+       s.gain, s.gain_low, s.gain_high, s.confusion, s."real" AS is_real, s.score, s.ci_low, s.ci_high, s.n, s.p_foreign, s.p_size, s.p,
+       s.q_value, s.confirmed, s.n_eff, s.clusters, s.reason
+FROM t_senses s
+WHERE s.model NOT IN (SELECT name FROM models WHERE is_control);
