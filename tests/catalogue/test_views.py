@@ -17,6 +17,8 @@ COLUMNS = {
               "rho_new_high carries_over informative rank mass_recall verdict reason test_looks cost_usd",
     "exemplars": "unit model layer site neuron side split band rank max_activation token before after tokens activations document excerpt weight",
     "kinds": "unit model layer site neuron side kind lexicality positional_share context_length correlations same_token n",
+    "senses": "unit model layer site neuron side sense label pattern words attribution share gain gain_low gain_high confusion is_real score ci_low ci_high "
+              "n p_foreign p_size p q_value confirmed n_eff clusters reason",
     "documents": "id corpus split n_tokens metadata",
     "excerpts": "id document split start n_tokens token_ids text",
     "accounting": "model layer layer_order site scope predictor share share_low share_high loss loss_original loss_mean measure pooling neurons labels "
