@@ -73,8 +73,8 @@ __all__ = [
     "score",
     "score_checkpoint",
     "score_label",
-    "senses",
     "score_on",
+    "senses",
 ]
 
 

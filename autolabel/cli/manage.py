@@ -149,7 +149,8 @@ def nulls(max_tokens: int, units: str | None, db: str | None, model: str | None,
 def eval_(suite: str, quick: bool, out: str | None, seed: int | None, as_json: bool) -> None:
     """Run a suite of measurements.
 
-    planted, null, degraded, estimator, metrics: are the scores right; senses: are several senses told from one; control: is there more than chance; retest, agreement:
+    planted, null, degraded, estimator, metrics: are the scores right; senses: are several senses told from one;
+    control: is there more than chance; retest, agreement:
     does it come out the same again, or another way; cost: of labels and of certainty.
     """
     from autolabel.cli.common import settings_from

@@ -29,7 +29,7 @@ Ints = NDArray[np.int64]
 BAR = 4.0  # z from which a word stands out: of thousands that are tried, hardly one does by chance
 MOST_WORDS = 48  # of a unit, those that carry the most activation
 EXCERPTS = 2  # that a word's context is embedded from
-RANDOM = 240  # words of the reference
+RANDOM = 160  # words of the reference
 
 
 @dataclass(frozen=True)
