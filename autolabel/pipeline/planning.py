@@ -7,11 +7,14 @@ no token is shorter than a byte, an answer ends at its limit, a cut answer is as
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import islice
 from typing import Any  # plug-ins and tokenizers of others' making
 
+from autolabel.assets import data_path
 from autolabel.catalogue import Catalogue
 from autolabel.errors import SettingsError
 from autolabel.explainers.estimate import tokens_of
@@ -24,14 +27,16 @@ from autolabel.pipeline.selection import select_units
 from autolabel.pipeline.session import model_row, subject_of
 from autolabel.protocols import ExplainSplit, Message
 from autolabel.registry import build
+from autolabel.render import pieces, show_token
+from autolabel.sampling.two_sided import expected_draws
 from autolabel.simulators.digits import DigitsSimulator
-from autolabel.types import Ask, Split, Unit
+from autolabel.types import Ask, Excerpt, Split, Unit
 
 Count = Callable[[Sequence[Message]], int]
 USUAL = "words and phrases about the weather, above all rain and storms"  # a label of the length that labels have
 LONGEST = "mmm " * 75  # 300 characters, the cap
 SAMPLE = 40  # excerpts whose prompts stand for all that a simulator will be shown
-LIKELY_OUT = {"explain": 60, "structured": 180}  # tokens of an answer, where no earlier one of this catalogue says better
+ANSWERS = 40  # shipped answers of an LLM whose length stands for that of others, where no earlier one of this catalogue says better
 SPEED = (20.0, 100.0)  # tokens a second that one answer is written at, slow and fast servers
 
 
@@ -145,7 +150,7 @@ def _explaining(catalogue: Catalogue, name: str, plugin: Any, units: Sequence[Un
             second = first + 4 * ask.max_tokens + 1000  # the answer and the parser's message go back, as bytes
             most_in += 2 * first + (2 * second if again else 0)
             most_out += 3 * ask.max_tokens * (2 if again else 1)
-    out = calls * _usual_out(catalogue, llm, "explain", LIKELY_OUT["structured" if again else "explain"])
+    out = round(calls * _usual_out(catalogue, llm, "explain", plugin.style.schema is not None, lambda: _usual_answer(count, again)))
     return _priced(Stage(f"explain: {name}", calls, calls * (4 if again else 2), tokens, most_in, out, most_out, None, None, known), price, batch)
 
 
@@ -161,19 +166,38 @@ def _simulating(catalogue: Catalogue, model: str, units: Sequence[Unit], where: 
     simulator = DigitsSimulator(llm=_Named(llm), prompts=prompts or None)
     usual = [simulator.question(USUAL, e) for e in shown]
     longest = [simulator.question(LONGEST, e) for e in shown]
-    likely, most = labels * min(start, n), labels * min(2 * cap, n)  # three routes may draw somewhat more than the cap
+    likely, most = round(labels * expected_draws(start, n)), labels * min(2 * cap, n)  # three routes may draw somewhat more than the cap
     per_in = sum(count(m) for m, _ in usual) / len(shown)
-    per_out = sum(len(e.tokens) * 8 for e in shown) / len(shown)
     most_in, most_out = max(most_tokens(m, a) for m, a in longest), max(a.max_tokens for _, a in longest)
+    out = _usual_out(catalogue, llm, "simulate", usual[0][1].schema is not None, lambda: _mean_length(count, map(_levels, shown)))
     stage = Stage(f"simulate on {where}", likely, 2 * most, round(likely * per_in), 2 * most * most_in,
-                  likely * _usual_out(catalogue, llm, "simulate", round(per_out)), 3 * most * most_out, None, None)
+                  round(likely * out), 3 * most * most_out, None, None)
     return _priced(stage, price, batch)
 
 
-def _usual_out(catalogue: Catalogue, llm: str, role: str, else_: int) -> int:
-    """Tokens of an answer: the median of earlier ones of this model and role, where there are ten."""
-    n, median = catalogue.read("SELECT count(tokens_out), median(tokens_out) FROM calls WHERE llm = ? AND role = ? AND state = 'done'", [llm, role])[0]
-    return round(median) if n >= 10 else else_
+def _usual_out(catalogue: Catalogue, llm: str, role: str, whole: bool, otherwise: Callable[[], float]) -> float:
+    """Tokens of an answer: the mean of earlier ones of this model, role and kind (`whole`: to a schema, else a sentence), where there are ten."""
+    n, mean = catalogue.read("SELECT count(tokens_out), avg(tokens_out) FROM calls WHERE llm = ? AND role = ? AND state = 'done' "
+                             "AND (coalesce(json_type(request, '$.schema'), 'NULL') <> 'NULL') = ?", [llm, role, whole])[0]
+    return float(mean) if n >= 10 else otherwise()
+
+
+def _usual_answer(count: Count, whole: bool) -> float:
+    """Mean tokens of the answers of an LLM that come with autolabel: sentence and pattern (`whole`), or the sentence alone."""
+    with data_path("labels", "minilm.jsonl").open(encoding="utf-8") as file:
+        replies = [json.loads(line)["reply"] for line in islice(file, ANSWERS)]
+    return _mean_length(count, replies if whole else [f"LABEL: {json.loads(reply)['label']}" for reply in replies])
+
+
+def _mean_length(count: Count, texts: Iterable[str]) -> float:
+    """Mean tokens of texts, without what a conversation puts around them."""
+    counts = [count([{"role": "user", "content": text}]) for text in texts]
+    return sum(counts) / len(counts) - count([{"role": "user", "content": ""}])
+
+
+def _levels(excerpt: Excerpt) -> str:
+    """An answer of the simulator digits about one excerpt."""
+    return json.dumps({"activations": [[i, show_token(piece), 0] for i, piece in enumerate(pieces(excerpt))]}, ensure_ascii=False)
 
 
 def _priced(stage: Stage, price: Price | None, batch: bool) -> Stage:

@@ -129,6 +129,14 @@ class Frame:
         return Sample(n, row, self.ids[row], known[row], inside[row], by_label[row], by_chance[row], tau, pi_r[row], np.full(len(row), pi_0))
 
 
+def expected_draws(n: int, big: int) -> float:
+    """Distinct excerpts that `draw` takes of a split of `big` when it is asked for n, as far as can be said before anything is known of unit and label."""
+    missed = 1.0
+    for share in SHARES.values():
+        missed *= 1 - min(1.0, share * n / big) if big else 1.0
+    return big * (1 - missed)
+
+
 def proportional(r: Floats, size: float) -> Floats:
     """Probabilities min(1, k r_i) [N] whose sum is `size`; 1 for all r_i > 0 where they are at most as many."""
     positive = r > 0
@@ -164,4 +172,4 @@ def spread(a: Floats, mean: float, excerpt: Ints, n: int) -> Floats:
     return out
 
 
-__all__ = ["SHARES", "Frame", "Sample", "Stored", "claim", "proportional", "shared_affinity", "spread"]
+__all__ = ["SHARES", "Frame", "Sample", "Stored", "claim", "expected_draws", "proportional", "shared_affinity", "spread"]

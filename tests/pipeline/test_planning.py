@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from decimal import Decimal
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 import pytest
 
 import autolabel as al
+from autolabel.assets import data_path
 from autolabel.errors import SettingsError
 from autolabel.llms import open_llm
 from autolabel.llms.stack import stack
 from autolabel.pipeline.asked import Access, asking
 from autolabel.pipeline.plan_extract import plan_extract
-from autolabel.pipeline.planning import plan_label
-from tests.llms.server import Server
+from autolabel.pipeline.planning import counter, plan_label
+from tests.llms.server import Answer, Server
 from tests.pipeline.test_batch import answer
 
 UNITS = "4/0-5"
@@ -85,3 +87,52 @@ def test_an_extraction_is_counted(small: Path) -> None:
     tokens = al.open_catalogue(small).read("SELECT sum(n_tokens) FROM documents")[0][0]
     assert plan.tokens == pytest.approx(tokens, rel=0.02) and plan.neurons == 9216
     assert 0 < plan.seconds_low < plan.seconds_high and plan.disk_bytes > 1e8
+
+
+def replayed(catalogue: al.Catalogue, material: Path, explainer: str, n: int) -> tuple[float, float]:
+    """Tokens settled over tokens planned, of all calls and per call of the simulator, by a server that counts as a known tokenizer does.
+
+    Answers are those of an LLM, as they were recorded. The upper bounds hold.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = str(material / "models" / "TinyStories-656K")
+    count, _ = counter(Access("openai/test-model"), tokenizer)
+    known = AutoTokenizer.from_pretrained(tokenizer)
+    lines = data_path("labels", "minilm.jsonl").read_text("utf-8").splitlines()[-110:]  # not those the plan looks at
+    replies = [reply for line in lines if json.loads(reply := json.loads(line)["reply"])["label"]]
+    turn: dict[str, int] = {}
+
+    def say(body: dict[str, Any]) -> Answer:
+        asked = body["messages"][-1]["content"]
+        reply = replies[turn.setdefault(asked, len(turn)) % len(replies)]
+        text = answer(body) if "[[0," in asked else reply if "response_format" in body else f"LABEL: {json.loads(reply)['label']}"
+        return Answer(text, usage={"prompt_tokens": count(body["messages"]), "completion_tokens": len(known(text)["input_ids"])})
+    with Server(say) as server:
+        access = Access("openai/test-model", base_url=server.url)
+        plan = plan_label(catalogue, access, explainers=[explainer], units=f"4/0-{n - 1}", tokenizer=tokenizer, start=40, cap=40)
+        with asking(catalogue, access) as made:
+            if explainer == "structured":
+                al.explain(catalogue, explainer, units=f"4/0-{n - 1}", llm=made.llm)
+            else:
+                al.label(catalogue, explainers=[explainer], units=f"4/0-{n - 1}", llm=made.llm, scorer_settings={"start": "40", "cap": "40"})
+            spent = made.spent
+    most, first, rest = plan.total, plan.stages[0], plan.stages[1:]
+    assert spent.tokens_in <= most.tokens_in_most and spent.tokens_out <= most.tokens_out_most and spent.calls <= most.calls_most
+    simulated, cost = catalogue.read("SELECT count(*), coalesce(sum(tokens_in + tokens_out), 0) FROM calls WHERE role = 'simulate'")[0]
+    each = (cost / simulated) / (sum(s.tokens_in + s.tokens_out for s in rest) / sum(s.calls for s in rest)) if rest else 1.0
+    return (spent.tokens_in + spent.tokens_out - cost) / (first.tokens_in + first.tokens_out), each
+
+
+def test_a_plan_is_within_a_tenth_of_what_is_settled(catalogue: al.Catalogue, material: Path) -> None:
+    """Prompts and answers to the token; how many excerpts a simulator reads depends on labels that are not there yet: of those, each call."""
+    for explainer, n in (("structured", 11), ("summary", 2)):
+        assert replayed(catalogue, material, explainer, n) == (pytest.approx(1, abs=.1), pytest.approx(1, abs=.1))
+
+
+@pytest.mark.soak
+def test_a_plan_is_within_a_tenth_over_all_recorded_answers(catalogue: al.Catalogue, material: Path) -> None:
+    for explainer, n in (("structured", 110), ("summary", 20)):
+        found = replayed(catalogue, material, explainer, n)
+        print(f"{explainer}: tokens settled over tokens planned {found[0]:.3f}, per call of the simulator {found[1]:.3f}")
+        assert found == (pytest.approx(1, abs=.1), pytest.approx(1, abs=.1))
