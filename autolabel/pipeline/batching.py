@@ -10,17 +10,18 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any  # JSON of the request
 
 from autolabel.catalogue import Catalogue
-from autolabel.errors import LLMError, SettingsError
+from autolabel.errors import LLMError, SettingsError, SetupError
 from autolabel.llms import answers
 from autolabel.llms.batched import FINAL, Batched
 from autolabel.llms.batchfile import Read, Reply, read_replies, request_line
 from autolabel.llms.cached import Cached
+from autolabel.llms.keys import find_key, redact
 from autolabel.llms.retrying import Retrying
 from autolabel.pipeline.asked import corpus_of
 from autolabel.protocols import LLM, Message
@@ -121,6 +122,8 @@ def take(catalogue: Catalogue, found: Read, name: str, *, prices: str = "") -> T
     mine = {i: r for i, r in found.replies.items() if i in known}
     if not mine:
         raise SettingsError(f"{name} answers calls of another catalogue: none of its {len(found.replies):,} custom_ids was asked from {catalogue.path}")
+    with suppress(SetupError):
+        find_key()  # so that it is known what must not be stored
     table = Prices.read(prices or None)
     counts = {"answered": 0, "failed": 0, "open": 0, "before": 0}
     calls = []
@@ -139,19 +142,20 @@ def take(catalogue: Catalogue, found: Read, name: str, *, prices: str = "") -> T
 
 
 def _call(digest: str, role: Role, llm: str, request: str, reply: Reply, prices: Any) -> Call:
-    """A reply as the outcome of its call; the raw reply is kept whatever it holds."""
+    """A reply as the outcome of its call; the raw reply is kept whatever it holds (but a key: some servers say it again)."""
     usage: Usage | None = None
     if reply.raw is None:
         state = "failed:request" if 400 <= reply.status < 429 and reply.status not in (401, 403, 408, 409) else "failed:expired"
-        return Call(digest, role, llm, state, reply=reply.error)
+        return Call(digest, role, llm, state, reply=redact(reply.error))
+    raw = redact(reply.raw)
     try:
-        said = answers.completion(reply.raw)
+        said = answers.completion(raw)
         state, usage = "done", said.usage
     except LLMError as error:
         state, usage = f"failed:{error.kind}", error.usage
     price = prices.find(llm.partition("/")[2], json.loads(request)["address"])
     cost = float(price.cost(usage, batch=True)) if price and usage and usage.tokens_in else None
-    return Call(digest, role, llm, state, reply=reply.raw, usage=usage, cost_usd=cost)
+    return Call(digest, role, llm, state, reply=raw, usage=usage, cost_usd=cost)
 
 
 @dataclass(frozen=True, slots=True)
