@@ -62,8 +62,10 @@ def score(catalogue: Catalogue, *, scorer: str = "correlation", simulator: str =
         with catalogue.writer() as writer:
             writer.delete("scores", "model = ? AND split = 'select' AND scorer = ? AND simulator = ?", [row.name, scorer, judge])
     scored = {r[0] for r in catalogue.read("SELECT explanation FROM scores WHERE model = ? AND split = 'select' AND scorer = ? AND simulator = ? "
-                                           "AND (value IS NOT NULL OR coalesce(try_cast(extra ->> 'failed' AS BIGINT), 0) = 0)",
-                                           [row.name, scorer, judge])}  # where calls failed and nothing came of it, it is asked again
+                                           "AND (value IS NOT NULL OR coalesce(try_cast(extra ->> 'failed' AS BIGINT), 0) = 0) "
+                                           "AND coalesce(extra ->> 'judge', ?) = ?",  # the LLM that a simulator asked
+                                           [row.name, scorer, judge, *[llm.name if llm is not None else ""] * 2])}
+    # where calls failed and nothing came of it, or another LLM was asked, it is asked again
     asked = [e for e in runnable(candidates, known) if e.abstained is None and (which == "all" or e.pattern is None)]
     todo = [e for e in asked if e.id not in scored]
     before = Count(len(candidates), 0, len(asked) - len(todo), sum(e.abstained is not None for e in candidates), 0)

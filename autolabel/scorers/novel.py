@@ -1,12 +1,20 @@
 """rho_new: does a label carry over to words that it never saw?
 
-The correlation over those tokens of test whose word, case-folded, never occurs in *explain*. A list of words cannot earn it;
-a class, a concept, a likeness can.
+Over those tokens of test of which neither the word, case-folded, nor the token type ever occurs in *explain*, the correlation within
+excerpts:
+
+    sum over excerpts i, new tokens t of (a_it - a_i)(c_it - c_i), over the root of both sums of squares,  a_i, c_i means of i's new tokens
+
+A list of words cannot earn it, nor one of word pieces: a new word is often made of old pieces, and what a random network does at a
+piece it does again in the next word. Nor can what an excerpt is about, its language or its script: those are seen from its old words
+too, which a random network mixes into every token (rho_context tells of that). A class, a concept, a likeness can. Copies of a model
+that learned nothing get 0 (suite `control`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +29,7 @@ from autolabel.types import hash63
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+FLAT = 1e-9  # of the sum of squares: less is rounding
 Words = Callable[[Excerpts], tuple[tuple[str, ...], Ints]]
 
 
@@ -41,36 +50,46 @@ def _hashes(words: tuple[str, ...]) -> Ints:
     return np.array([hash63(w) for w in words], np.int64)
 
 
-def known_words(explain: ExplainSplit, words: Words = words_of) -> Ints:
-    """Hashes of all case-folded words of explain, ascending: 8 bytes a word."""
-    known = np.zeros(0, np.int64)
-    for excerpts in explain.chunks():
-        known = np.union1d(known, _hashes(words(excerpts)[0]))
-    return known
+@dataclass(frozen=True)
+class Known:
+    """What occurs in explain."""
+
+    words: Ints  # hashes of all case-folded words, ascending: 8 bytes a word
+    types: Ints  # token ids, ascending
+
+    @classmethod
+    def of(cls, explain: ExplainSplit, words: Words = words_of) -> Known:
+        """One look at its text."""
+        found, types = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        for excerpts in explain.chunks():
+            found, types = np.union1d(found, _hashes(words(excerpts)[0])), np.union1d(types, excerpts.tokens)
+        return cls(found, types)
 
 
 class NewWordSums:
     """A part of the walk, for the chosen labels."""
 
-    def __init__(self, labels: Labels, known: Ints, words: Words = words_of, groups: int = GROUPS,
+    def __init__(self, labels: Labels, known: Known, words: Words = words_of, groups: int = GROUPS,
                  firing: Firing | None = None) -> None:
         self.labels, self.known, self.words, self.groups = labels, known, words, groups
         n = len(labels)
-        self.n = np.zeros(groups)  # tokens on new words
-        self.a, self.a2 = ([np.zeros((groups, lay.width)) for lay in labels.layers] for _ in range(2))
-        self.c, self.c2, self.ac = (np.zeros((groups, n)) for _ in range(3))
+        self.n = np.zeros(groups)  # tokens that are new
+        self.a2 = [np.zeros((groups, lay.width)) for lay in labels.layers]  # of a - a_i
+        self.c2, self.ac = (np.zeros((groups, n)) for _ in range(2))
         self.documents = FirstDocuments(n)
         self._firing = firing or Firing(labels)  # of these labels and perhaps others
         self._level = [self._firing.levels_of(labels, k) for k in range(len(labels.layers))]
         self._entries: list[LayerEntries] = []
 
     def chunk(self, excerpts: Excerpts, strengths: Strengths) -> None:
-        """Find the new words of the chunk."""
+        """Find the new tokens of the chunk."""
         self._entries = self._firing.read(strengths)
         self._cell = np.asarray(strengths.cell_of_token, np.int64)
         words, word = self.words(excerpts)
-        fresh = np.append(~np.isin(_hashes(words), self.known), False)  # -1, no word, looks at the last place
-        self._new = fresh[word]
+        fresh = np.append(~np.isin(_hashes(words), self.known.words), False)  # -1, no word, looks at the last place
+        new = fresh[word] & ~np.isin(excerpts.tokens, self.known.types)
+        excerpt = excerpts.excerpt_of_token
+        self._new = new & (np.bincount(excerpt[new], minlength=len(excerpts)) > 1)[excerpt]  # one by itself is its own mean
         self.n += np.bincount(np.repeat(excerpts.block % self.groups, excerpts.lengths)[self._new], minlength=self.groups)
 
     def end_chunk(self) -> None:
@@ -92,8 +111,9 @@ class NewWordSums:
         group = block.block % self.groups
         a = block.flat[torch.from_numpy(at)]
         window = torch.from_numpy(at // length)
-        add_rows(self.a[k], group, torch.zeros(windows, width).index_add_(0, window, a).numpy())
-        add_rows(self.a2[k], group, torch.zeros(windows, width).index_add_(0, window, a * a).numpy())
+        each = np.maximum(np.bincount(at // length, minlength=windows), 1)[:, None]
+        mean = torch.zeros(windows, width).index_add_(0, window, a) / torch.from_numpy(each.astype(np.float32))
+        add_rows(self.a2[k], group, torch.zeros(windows, width).index_add_(0, window, (a - mean[window]).square_()).numpy())
         first_level = int(self.labels.levels.first[rows.start])
         n_labels = rows.stop - rows.start
         size, shape = windows * n_labels, (windows, n_labels)
@@ -113,11 +133,13 @@ class NewWordSums:
                 kept += np.bincount(key, weights=weight, minlength=size).reshape(shape)
         which, fired = np.nonzero(count > 0.5)
         self.documents.add(rows.start + fired, block.block[which])
-        for total, x in ((self.c, c), (self.c2, c2), (self.ac, ac)):
+        spread = c2 - c**2 / each
+        spread[spread < FLAT * c2] = 0  # the same strength for all of them
+        for total, x in ((self.c2, spread), (self.ac, np.where(spread > 0, ac - mean.numpy()[:, self.labels.column[rows]] * c, 0))):
             add_rows(total[:, rows], group, x)
 
     def sums(self) -> Sums:
-        """Six sums per group and label over the tokens on new words."""
-        def own(units: list[Floats]) -> Floats:
-            return np.concatenate([x[:, self.labels.column[self.labels.of_layer(k)]] for k, x in enumerate(units)], axis=1)
-        return Sums(self.n, own(self.a), own(self.a2), self.c, self.c2, self.ac)
+        """Six sums per group and label over the tokens that are new; those of a and c are 0, as both are centred in each excerpt."""
+        a2 = np.concatenate([x[:, self.labels.column[self.labels.of_layer(k)]] for k, x in enumerate(self.a2)], axis=1)
+        zero = np.zeros_like(self.c2)
+        return Sums(self.n, zero, a2, zero, self.c2, self.ac)

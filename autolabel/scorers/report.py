@@ -20,7 +20,7 @@ from autolabel.scorers.entries import Firing, Run
 from autolabel.scorers.foreign import TABLE_BYTES, ForeignSums, foreign_null
 from autolabel.scorers.labels import Labels, Layer, layers_of, read_patterns
 from autolabel.scorers.lookup import Ceiling, Table, load
-from autolabel.scorers.novel import NewWordSums, Words, known_words, words_of
+from autolabel.scorers.novel import Known, NewWordSums, Words, words_of
 from autolabel.scorers.own import STRATA, OwnSums
 from autolabel.scorers.result import TestResult
 from autolabel.scorers.walk import FirstDocuments, Part, walk
@@ -131,7 +131,7 @@ def _kinds(asked: _Asked, layers: tuple[Layer, ...], tables: Sequence[Table | No
             effects[id(design)] = fit_patterns(explain, design, asked.labels.patterns, np.unique(asked.chosen.pattern), run)
     fitted = [effects[id(d)] if d is not None else None for d in designs]
     context = ContextSums(asked.chosen, tables, designs, fitted, firing=firing) if any(d is not None for d in designs) else None
-    return context, NewWordSums(asked.chosen, known_words(explain, words), words, firing=firing)
+    return context, NewWordSums(asked.chosen, Known.of(explain, words), words, firing=firing)
 
 
 def _empty(ids: Sequence[str], chosen: NDArray[np.bool_], reasons: Sequence[str | None]) -> dict[str, Any]:

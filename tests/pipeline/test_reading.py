@@ -56,6 +56,14 @@ def test_a_sentence_is_explained_scored_chosen_and_judged(catalogue: al.Catalogu
     assert board == [(6, 1.0)]
 
 
+def test_a_simulator_that_asks_another_llm_scores_anew(catalogue: al.Catalogue) -> None:
+    al.explain(catalogue, explainer="summary", llm=Scripted("scripted/knows", knows), units="4/0-1")
+    how = {"scorer": "simulation", "simulator": "digits", "which": "sentences", "settings": SMALL, "units": "4/0-1"}
+    for name, done in (("scripted/knows", 2), ("scripted/knows", 0), ("scripted/other", 2), ("scripted/other", 0)):
+        assert al.score(catalogue, llm=Scripted(name, knows), **how).done == done, name
+    assert catalogue.read("SELECT DISTINCT extra ->> 'judge' FROM scores WHERE simulator = 'digits'") == [("scripted/other",)]
+
+
 def test_a_sentence_that_wins_has_its_columns(catalogue: al.Catalogue) -> None:
     with catalogue.writer() as writer:  # nothing else to choose from for these
         writer.delete("explanations", "model = 'minilm' AND neuron < 6 AND explainer <> 'constant'")
