@@ -13,7 +13,6 @@ from hashlib import blake2b
 from itertools import pairwise
 
 import numpy as np
-from datasketch import MinHash
 from numpy.typing import NDArray
 
 PERMUTATIONS, BANDS = 128, 16
@@ -70,6 +69,8 @@ class Shingler:
 
 def signatures(shingles: Hashes, first: NDArray[np.int64]) -> NDArray[np.uint32]:
     """[n, 128] MinHash signatures of n texts from their flat shingle hashes."""
+    from datasketch import MinHash  # brings half of scipy along
+
 
     out = np.empty((len(first) - 1, PERMUTATIONS), np.uint32)
     values = (shingles >> np.uint64(32)).tolist()  # datasketch permutes 32-bit hashes

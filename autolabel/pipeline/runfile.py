@@ -56,11 +56,11 @@ def label(catalogue: Catalogue, *, explainers: Sequence[str] | None = None, sett
                                   units=units, limit=limit, model=model, prompts=prompts, hierarchy=hierarchy, concurrency=concurrency, progress=progress,
                                   **compute).pending
     if some := any(c.done + c.before for c in counts.values()):  # else every call failed, and there is nothing to compare
-        score(catalogue, **how)
+        score(catalogue, verdicts="later", **how)  # `choose` judges
     failed = max(c.failed for c in counts.values())
     reads: dict[str, Any] = {"llm": llm, "prompts": prompts, "concurrency": concurrency, "settings": scorer_settings}
     if some and (llm is not None or simulator):
-        pending += score(catalogue, scorer="simulation", simulator=simulator, which="sentences", **reads, **how).pending
+        pending += score(catalogue, scorer="simulation", simulator=simulator, which="sentences", verdicts="later", **reads, **how).pending
     if pending:
         return Count(sum(c.asked for c in counts.values()), 0, 0, 0, failed, pending, sum(c.shortened for c in counts.values()))
     chosen = choose(catalogue, simulator=simulator, **reads, **how)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from autolabel.scorers.entries import Run
 
 Which = Literal["all", "sentences"]
+Verdicts = Literal["now", "later"]
 
 COLUMNS = ("explanation", "model", "split", "scorer", "simulator", "value", "low", "high", "n", "reason", "peak", "peak_low", "peak_high",
            "extra", "run")
@@ -34,13 +35,14 @@ COLUMNS = ("explanation", "model", "split", "scorer", "simulator", "value", "low
 def score(catalogue: Catalogue, *, scorer: str = "correlation", simulator: str = "", llm: LLM | None = None, prompts: str = "", concurrency: int = 8,
           settings: Mapping[str, str] | None = None, which: Which = "all", units: str | Iterable[str] | None = None, limit: int | None = None,
           model: str = "", hierarchy: str = "", seed: int = 0, batch_size: int = 32, device: str = "auto", dtype: str = "auto",
-          threads: int = 0, redo: bool = False, progress: Progress = silent) -> Count:
+          threads: int = 0, redo: bool = False, verdicts: Verdicts = "now", progress: Progress = silent) -> Count:
     """Score on select every explanation that has no score of this scorer and simulator yet. Abstentions are counted, not scored.
 
     scorer `correlation` runs patterns over the whole split; `simulation` lets a simulator read labels on a sample; the others judge
     labels in the ways of the literature. simulator: of `simulation`; empty: the one that fits the LLM. llm: what they ask.
     settings: of the scorer. which: `all`, or `sentences`, those without a pattern. hierarchy: the file of concepts that the
-    labels were made with, where it is one of your own. What the other scorers say may contest a chosen label: verdicts are judged anew.
+    labels were made with, where it is one of your own. What the other scorers say may contest a chosen label: verdicts are judged anew,
+    `now` or `later`, by who calls.
     """
     from autolabel.pipeline.judging import rejudge
     from autolabel.splits import select_evidence
@@ -70,7 +72,8 @@ def score(catalogue: Catalogue, *, scorer: str = "correlation", simulator: str =
     todo = [e for e in asked if e.id not in scored]
     before = Count(len(candidates), 0, len(asked) - len(todo), sum(e.abstained is not None for e in candidates), 0)
     if not todo:
-        rejudge(catalogue, row.name)
+        if verdicts == "now":
+            rejudge(catalogue, row.name)
         return before
     subject = subject_of(catalogue, row, device=device, dtype=dtype, threads=threads)
     evidence = select_evidence(catalogue, subject, batch_size=batch_size)
@@ -89,7 +92,8 @@ def score(catalogue: Catalogue, *, scorer: str = "correlation", simulator: str =
 
         built = reader.build(catalogue, row, subject, known, {})
         done, unscored, pending = read_all(built, todo, evidence, save, lambda n: progress(stage, n, len(todo)))
-        rejudge(catalogue, row.name)
+        if verdicts == "now":
+            rejudge(catalogue, row.name)
         return replace(before, done=done, failed=unscored, pending=pending)
 
 
