@@ -19,6 +19,7 @@ from autolabel.catalogue import Catalogue
 from autolabel.llms.scripted import Scripted
 from autolabel.pipeline import extract, label
 from autolabel.pipeline.explaining import insert
+from autolabel.pipeline.judging import rejudge
 from autolabel.pipeline.labels import read_explanations
 from autolabel.pipeline.scoring import store_scores
 from autolabel.pipeline.session import model_row
@@ -99,6 +100,7 @@ def finish(catalogue: Catalogue, layers: int) -> int:
         u = {"model": "minilm", "layer": [x.layer for x in units], "site": "mlp", "neuron": [x.index for x in units], "side": [x.side for x in units]}
         writer.insert("choices", {**u, "explanation": [e.id for e in made], "explainer": "structured", "simulator": "pattern", "score": .4, "p_foreign": .01, "p_size": .01,
                                   "verdict": "confirmed", "reason": "q < .05", "test_looks": 1, "extra": [json.dumps({"candidates": digest([e.id])}) for e in made]})
+    rejudge(catalogue, row.name)
     return len(units)
 
 
@@ -116,7 +118,7 @@ def second_run(small: Path, folder: Path, layers: int, least: int) -> None:
             return done.returncode, done.stderr, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, time.monotonic() - began
         with catalogue.writer() as writer:
             writer.delete("explanations", "model = 'minilm'")
-        label(catalogue, explainers=["structured"], units="4/0-0", llm=Scripted("openai/test-model", lambda messages, ask: pattern))
+        al.explain(catalogue, "structured", units="4/0-0", llm=Scripted("openai/test-model", lambda messages, ask: pattern))
         n = finish(catalogue, layers)
         asked, before = len(server.requests), dump_digests(catalogue, MADE)
         assert n >= least
