@@ -30,17 +30,6 @@ def rows(catalogue: al.Catalogue) -> list[tuple[object, ...]]:
     return catalogue.read("SELECT id, text, pattern, llm, prompt, abstained, cost_usd FROM explanations WHERE explainer = 'structured' ORDER BY id")
 
 
-def test_the_number_of_concurrency_changes_nothing(small: Path, tmp_path: Path) -> None:
-    found = []
-    for concurrency in (1, 8):
-        shutil.copy(small, tmp_path / f"{concurrency}.duckdb")
-        catalogue = al.open_catalogue(tmp_path / f"{concurrency}.duckdb")
-        count = al.explain(catalogue, "structured", units=UNITS, llm=Scripted("scripted/plain", scripts.plain), concurrency=concurrency)
-        assert (count.asked, count.done, count.failed) == (40, 40, 0)
-        found.append(rows(catalogue))
-    assert found[0] == found[1] and len(found[0]) == 40
-
-
 def test_failures_are_rows_and_are_asked_again(catalogue: al.Catalogue) -> None:
     asked: Counter[str] = Counter()
 
