@@ -28,11 +28,12 @@ def blocks(curves: Sequence[Curve]) -> Text:
 
     lines = [f"{'':6}{'mean rho':{COLUMNS + 4}}not confirmed"]
     for curve in curves:
+        lines.append(clean(curve.model))
         panels = [_heights(curve.share, getattr(curve, name)) for _, name in PANELS]
         for row in range(ROWS):
             scale = {0: "1.0", ROWS - 1: "0.0"}.get(row, "")
             lines.append(f"{scale:>5}│" + f"  {scale:>1}│".join(_row(heights, row) for heights in panels).rstrip())
-        lines.append(f"{'':5}└{'─' * COLUMNS}{'':5}└{'─' * COLUMNS} {clean(curve.model)}")
+        lines.append(f"{'':5}└{'─' * COLUMNS}{'':5}└{'─' * COLUMNS}")
     lines.append(f"{'':6}{'0 %':<{COLUMNS - 5}}100 %{'':6}{'0 %':<{COLUMNS - 5}}100 % of the attempted units kept")
     return Text("\n".join(lines), no_wrap=True)
 
