@@ -69,6 +69,12 @@ def swapped(bed: Bed, unit: int, _seed: int) -> Floats | None:
     return None if other is None else own(bed, other)
 
 
+def foreign(bed: Bed, unit: int, seed: int) -> Floats | None:
+    """The label of a unit of another kind; None where all are of one kind."""
+    fit = [o for o in range(len(bed)) if bed.kinds[o] != bed.kinds[unit] and bed.c[:, o].any() and not np.array_equal(bed.c[:, o], bed.c[:, unit])]
+    return own(bed, fit[hash63(seed, unit, "foreign") % len(fit)]) if fit else None
+
+
 def negated(bed: Bed, unit: int, _seed: int) -> Floats | None:
     """1 - c."""
     return 1 - own(bed, unit)
@@ -98,5 +104,5 @@ def degraded(bed: Bed, unit: int, seed: int, share: float) -> Floats:
 
 
 CORRUPTIONS: Mapping[str, Corruption] = {
-    "missing half": missing_half, "extra": extra, "swapped": swapped, "negated": negated, "parent": parent, "child": child}
+    "missing half": missing_half, "extra": extra, "swapped": swapped, "foreign": foreign, "negated": negated, "parent": parent, "child": child}
 FALLS = ("missing half", "extra")  # the score must fall by more than .001; for the others the own label must be higher

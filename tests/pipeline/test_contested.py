@@ -117,4 +117,4 @@ def test_the_curve_is_that_of_the_view_and_is_drawn(small: Path) -> None:
     assert len(lines) == 4 and "<a&b>" in [t.text for t in picture.findall("{*}text")]
     assert lines[2].get("points") and len(lines[0].get("points", "").split()) == len(curve.n)
     drawn = blocks([hostile]).plain.split("\n")
-    assert "\x1b" not in blocks([hostile]).plain and "█" in drawn[1] and max(map(len, drawn)) < 100
+    assert "\x1b" not in blocks([hostile]).plain and "█" in drawn[2] and max(map(len, drawn)) < 100
