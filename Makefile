@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 demo: $(VENV)  ## label every neuron of a real model; the result is in ./autolabel-demo
 	$(BIN)/autolabel demo $(DEMO)
 
-test: $(VENV)  ## lint, types and all tests but the soak
+test: $(VENV)  ## lint, types and all tests but the soak, in a process per core; make test TESTS=tests/cli runs some
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal $(TESTS)

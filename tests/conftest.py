@@ -13,9 +13,10 @@ from filelock import FileLock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers have the cores: threads of theirs would only wait for each other
+for name in ("COLUMNS", "LINES"):  # the user's terminal; readline, which pytest loads, hands its size to all children
+    os.environ.pop(name, None)
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")  # None where all tests run in one process
-if WORKER is not None:  # the workers have the cores: threads of theirs would only wait for each other
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 MATERIAL = Path(os.environ.get("AUTOLABEL_MATERIAL", ROOT.parent / "shared" / "material"))
