@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autolabel.catalogue import Catalogue
 from autolabel.corpus import Encoder, Report, Sources, Window, cut, excerpt_id, normalise
@@ -38,25 +40,38 @@ class Part:
     tokenizer_hash: str
     context: int
 
+    @cached_property
+    def windows(self) -> dict[int, tuple[Document, Window]]:
+        """Excerpt.id -> its document and window, in the order of documents."""
+        return {excerpt_id(d.id, w.start, self.tokenizer_hash, self.context): (d, w) for d, windows in self.documents for w in windows}
+
     @property
     def n_excerpts(self) -> int:
         """Windows in all."""
-        return sum(len(windows) for _, windows in self.documents)
+        return len(self.windows)
 
     @property
     def n_tokens(self) -> int:
         """Tokens in all."""
-        return sum(len(w.tokens) for _, windows in self.documents for w in windows)
+        return sum(len(w.tokens) for _, w in self.windows.values())
+
+    def ids(self) -> NDArray[np.int64]:
+        """Of all windows, ascending."""
+        return np.sort(np.fromiter(self.windows, np.int64, len(self.windows)))
 
     def chunks(self) -> Iterator[Excerpts]:
         """All of its windows, a few thousand at a time, always in the same order."""
-        flat = [(d, w) for d, windows in self.documents for w in windows]
-        for at in range(0, len(flat), CHUNK):
-            some = flat[at:at + CHUNK]
-            yield Excerpts.build([excerpt_id(d.id, w.start, self.tokenizer_hash, self.context) for d, w in some], [d.id for d, _ in some],
-                                 [d.block for d, _ in some], [w.start for _, w in some], [np.array(w.tokens, np.int64) for _, w in some],
-                                 [np.array(w.char_start, np.int64) for _, w in some], [np.array(w.char_end, np.int64) for _, w in some],
-                                 [w.text for _, w in some])
+        ids = list(self.windows)
+        for at in range(0, len(ids), CHUNK):
+            yield self.some(ids[at:at + CHUNK])
+
+    def some(self, ids: Iterable[int]) -> Excerpts:
+        """The windows with these ids."""
+        names = [int(id) for id in ids]
+        found = [self.windows[id] for id in names]
+        return Excerpts.build(names, [d.id for d, _ in found], [d.block for d, _ in found], [w.start for _, w in found],
+                              [np.array(w.tokens, np.int64) for _, w in found], [np.array(w.char_start, np.int64) for _, w in found],
+                              [np.array(w.char_end, np.int64) for _, w in found], [w.text for _, w in found])
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,17 @@ from typing import Any
 
 import click
 
-from autolabel.cli.common import note, open_catalogue, print_rows, progress_bar, settings_from
+from autolabel.cli.common import Detail, note, open_catalogue, print_rows, progress_bar, settings_from
+from autolabel.cli.llm import asking
 
 
-def score_beyond(flags: dict[str, Any], taken: dict[str, Any], compute: dict[str, Any], hierarchy: str) -> int:
-    """Either, by the flags of `score` that it takes; `taken`: those that it does not. Raises click.UsageError."""
+def score_beyond(flags: dict[str, Any], taken: dict[str, Any], shared: dict[str, Any]) -> int:
+    """Either, by the flags of `score` that it takes; `taken`: those that it does not; `shared`: what both verbs take. Raises click.UsageError."""
     what = "--corpus" if flags["corpus"] else "--subject"
     if flags["corpus"] and flags["subject"]:
         raise click.UsageError("--corpus and --subject do not go together: one at a time")
     if given := next((name for name, value in taken.items() if value), None):
-        raise click.UsageError(f"{what} scores the chosen labels exactly: it does not go with {given}")
-    shared = {"units": flags["units"], "limit": flags["limit"], "model": flags["model"] or "", "redo": flags["redo"], "hierarchy": hierarchy, **compute}
+        raise click.UsageError(f"{what} scores the chosen labels as they were scored on test: it does not go with {given}")
     return (_elsewhere if flags["corpus"] else _checkpoint)(flags, shared)
 
 
@@ -25,12 +25,12 @@ def _elsewhere(flags: dict[str, Any], shared: dict[str, Any]) -> int:
 
     catalogue = open_catalogue(flags["db"])
     s = settings_from(**{name: flags[name] for name in ("text_column", "max_tokens")})
-    with progress_bar(flags["quiet"], str(catalogue.path)) as progress:
+    detail = Detail()
+    with asking(catalogue, flags, detail) as how, progress_bar(flags["quiet"], str(catalogue.path), detail) as progress:
         count = score_on(catalogue, list(flags["corpus"]), group=flags["group"] or "", text_column=s.text_column, max_tokens=s.max_tokens,
-                         progress=progress, notes=lambda text: note(text, flags["quiet"]), **shared)
-    note(f"scored elsewhere: {count.done:,} of {count.asked:,} labels now, {count.before:,} before", flags["quiet"])
+                         progress=progress, notes=lambda text: note(text, flags["quiet"]), **how, **shared)
     print_rows(*compared(catalogue, shared["model"]), as_json=flags["as_json"])
-    return 0
+    return _ended("scored elsewhere", count.done, count.asked, count.before, count.failed, flags)
 
 
 def _checkpoint(flags: dict[str, Any], shared: dict[str, Any]) -> int:
@@ -39,9 +39,16 @@ def _checkpoint(flags: dict[str, Any], shared: dict[str, Any]) -> int:
     from autolabel.pipeline.staleness import score_checkpoint
 
     catalogue = open_catalogue(flags["db"])
-    with progress_bar(flags["quiet"], str(catalogue.path)) as progress:
-        found = asdict(score_checkpoint(catalogue, flags["subject"], revision=flags["revision"] or "", progress=progress, **shared))
+    detail = Detail()
+    with asking(catalogue, flags, detail) as how, progress_bar(flags["quiet"], str(catalogue.path), detail) as progress:
+        found = asdict(score_checkpoint(catalogue, flags["subject"], revision=flags["revision"] or "", progress=progress,
+                                        notes=lambda text: note(text, flags["quiet"]), **how, **shared))
     count = found.pop("count")
-    note(f"scored on {found['subject']}: {count['done']:,} of {count['asked']:,} labels now, {count['before']:,} before", flags["quiet"])
     print_rows(("figure", "value"), list(found.items()), as_json=flags["as_json"])
-    return 0
+    return _ended(f"scored on {found['subject']}", count["done"], count["asked"], count["before"], count["failed"], flags)
+
+
+def _ended(what: str, done: int, asked: int, before: int, failed: int, flags: dict[str, Any]) -> int:
+    """Say what was done; 1 when calls failed for more labels than allowed."""
+    note(f"{what}: {done:,} of {asked:,} labels now, {before:,} before, {failed:,} failed", flags["quiet"])
+    return int(failed > settings_from(max_failures=flags["max_failures"]).max_failures)

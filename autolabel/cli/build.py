@@ -101,8 +101,9 @@ def explain(explainer: str, settings: tuple[str, ...], units: str | None, limit:
 
 @click.command()
 @click.option("--scorer", default="correlation", show_default=True, metavar="NAME", help="See `autolabel plugins`, or module:Class.")
-@click.option("--simulator", metavar="NAME", help="Of the scorer simulation [the one that fits the LLM].")
-@click.option("-E", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the scorer.")
+@click.option("--simulator", metavar="NAME", help="Of the scorer simulation [the one that fits the LLM]; with --corpus and --subject it reads the labels "
+              "without a pattern [the one that read each on test, else embedding].")
+@click.option("-E", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the scorer (with --corpus and --subject: simulation).")
 @click.option("--unit", metavar="UNIT", help="Score your own label for this unit ...")
 @click.option("--label", "text", metavar="TEXT", help="... this sentence ...")
 @click.option("--pattern", metavar="JSON", help="... and this pattern.")
@@ -120,17 +121,18 @@ def score(scorer: str, simulator: str | None, settings: tuple[str, ...], unit: s
     from autolabel.pipeline import score as verb
     from autolabel.pipeline import score_label
 
+    shared_: dict[str, Any] = {"model": model or "", "hierarchy": concepts_from(flags), "simulator": simulator or "", "settings": setting(settings),
+                               **compute_of(flags)}
     if corpus or subject:
-        taken = {"--scorer": scorer != "correlation", "--simulator": simulator, "-E": settings, "--unit": unit, "--label": text, "--pattern": pattern}
+        taken = {"--scorer": scorer != "correlation", "--unit": unit, "--label": text, "--pattern": pattern}
         given = {"corpus": corpus, "group": group, "text_column": text_column, "max_tokens": max_tokens, "subject": subject, "revision": revision,
-                 "units": units, "limit": limit, "db": db, "model": model, "redo": redo, "as_json": as_json, "quiet": flags["quiet"]}
-        return score_beyond(given, taken, compute_of(flags), concepts_from(flags))
+                 "db": db, "as_json": as_json, **flags}
+        return score_beyond(given, taken, {"units": units, "limit": limit, "redo": redo, **shared_})
     if beyond := next((name for name, value in (("--group", group), ("--text-column", text_column), ("--max-tokens", max_tokens)) if value), None):
         raise click.UsageError(f"{beyond} belongs to --corpus")
     catalogue, detail = open_catalogue(db), Detail()
     with asking(catalogue, flags, detail) as how, progress_bar(flags["quiet"], str(catalogue.path), detail) as progress:
-        shared_: dict[str, Any] = {"model": model or "", "progress": progress, "hierarchy": concepts_from(flags), "simulator": simulator or "",
-                                   "settings": setting(settings), **how, **compute_of(flags)}
+        shared_ |= {"progress": progress, **how}
         if unit or text or pattern:
             if not unit or not text:
                 raise click.UsageError("a label of your own needs both --unit and --label")

@@ -41,14 +41,15 @@ def note_failures(catalogue: Catalogue, settled: Sequence[Unit], failures: Seque
         writer.write(replace)
 
 
-def note_unscored(catalogue: Catalogue, labels: Sequence[Explanation], scores: Iterable[Score], run: str) -> None:
-    """Store which of these labels have no score because calls failed, with the first of them: stage `score: SCORER`, on test `choose: SCORER`."""
+def note_unscored(catalogue: Catalogue, labels: Sequence[Explanation], scores: Iterable[Score], run: str, verb: str = "") -> None:
+    """Store which of these labels have no score because calls failed, with the first of them: stage `VERB: SCORER`; verb: `score`, on test `choose`,
+    or another that read them."""
     now, by_id = datetime.datetime.now(datetime.UTC).replace(tzinfo=None), {e.id: e for e in labels}
     settled: dict[tuple[str, str], list[Unit]] = {}
     failed: dict[tuple[str, str], list[Failure]] = {}
     for s in scores:
         e = by_id[s.explanation]
-        key = f"{'score' if s.split == 'select' else 'choose'}: {s.scorer}", e.maker.explainer
+        key = f"{verb or ('score' if s.split == 'select' else 'choose')}: {s.scorer}", e.maker.explainer
         settled.setdefault(key, []).append(e.unit)
         if s.value is None and s.extra.get("failed"):
             kind, _, message = str(s.extra["failure"]).partition(": ")

@@ -66,24 +66,35 @@ def default_simulator(llm: LLM | None) -> str:
 
 def read_all(scorer: Any, labels: Iterable[Explanation], evidence: SelectEvidence | TestEvidence, save: Callable[[Sequence[Score]], None],
              progress: Callable[[int], None] = lambda done: None) -> tuple[int, int, int]:
-    """Score labels in blocks, in the order of layers, and save each block. (scored, without a score, pending).
+    """Score labels in blocks and save each block. (scored, without a score, pending)."""
+    done = unscored = 0
+
+    def read(block: Sequence[Explanation]) -> None:
+        nonlocal done, unscored
+        scores = scorer.score(block, evidence)
+        save(scores)
+        done += sum(s.value is not None for s in scores)
+        unscored += sum(s.value is None for s in scores)
+
+    pending = in_blocks(labels, read, progress)
+    return done, unscored, pending
+
+
+def in_blocks(labels: Iterable[Explanation], read: Callable[[Sequence[Explanation]], None], progress: Callable[[int], None] = lambda done: None) -> int:
+    """Read labels (and store what they come to) in blocks, in the order of layers; how many are pending.
 
     A block with an answer that comes later is pending as a whole: what was answered of it is in the cache.
     """
     ordered = sorted(labels, key=lambda e: (layer_order(e.unit.layer), e.unit.side, e.unit.index))
-    done = unscored = pending = 0
+    pending = 0
     for at in range(0, len(ordered), BLOCK):
         block = ordered[at:at + BLOCK]
         try:
-            scores = scorer.score(block, evidence)
+            read(block)
         except PendingError:
             pending += len(block)
-        else:
-            save(scores)
-            done += sum(s.value is not None for s in scores)
-            unscored += sum(s.value is None for s in scores)
         progress(min(at + BLOCK, len(ordered)))
-    return done, unscored, pending
+    return pending
 
 
 def needs_llm(scorer: str, simulator: str) -> bool:
@@ -105,4 +116,4 @@ def _rivals(catalogue: Catalogue, row: ModelRow) -> Callable[[Explanation], Patt
     return lambda e: known.pattern(e.unit, min(LONGEST, max(1, len(e.text.split()))))
 
 
-__all__ = ["Reader", "check", "default_simulator", "name_of", "needs_llm", "read_all"]
+__all__ = ["Reader", "check", "default_simulator", "in_blocks", "name_of", "needs_llm", "read_all"]

@@ -51,7 +51,7 @@ class Falls:
     stale: NDArray[np.object_]  # True, False; None where it cannot be said
     noticed: NDArray[np.object_]  # whether the planted fall was; None where none was planted
     reason: NDArray[np.object_]  # why it cannot be said, or what the interval does not; None else
-    n_excerpts: int
+    n: NDArray[np.int64]  # excerpts read
 
 
 class Exchanged:
@@ -121,7 +121,13 @@ def compare_checkpoints(explanations: Sequence[Explanation], rho: Sequence[float
             found["noticed"][i] = bool(planted.low[p] > BAR)
         else:
             found["planted"][i] = found["planted_low"][i] = np.nan
-    return Falls(**found, n_excerpts=mine.n_excerpts)
+    found["n"][rows] = mine.n_excerpts
+    return Falls(**found)
+
+
+def unread(reasons: Sequence[str]) -> Falls:
+    """Labels that nothing reads, each with its reason."""
+    return Falls(**_empty(len(reasons), reasons))
 
 
 def _finished(part: OwnSums) -> OwnSums:
@@ -139,5 +145,6 @@ def _empty(n: int, reasons: Sequence[str | None]) -> dict[str, Any]:
     """All figures as unknown. Any: the keyword arguments of Falls."""
     out: dict[str, Any] = {name: np.full(n, np.nan) for name, kind in Falls.__annotations__.items() if kind == "Floats"}
     out |= {name: np.full(n, None, object) for name in ("stale", "noticed")}
+    out["n"] = np.zeros(n, np.int64)
     out["reason"] = np.array([*reasons, None], object)[:-1]
     return out

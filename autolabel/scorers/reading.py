@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,17 +16,15 @@ from autolabel.excerpts import Excerpts
 from autolabel.protocols import SplitView
 from autolabel.sampling.two_sided import Frame, Stored
 from autolabel.scorers.labels import Layer
-from autolabel.stats.uniform import uniform
-from autolabel.types import Excerpt, Site, Unit
+from autolabel.scorers.priorities import priority_samples
+from autolabel.types import Excerpt, Side, Site, Unit
 
 if TYPE_CHECKING:
     import torch
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Dense = NDArray[np.float32]
 MEMORY = 512 * 2**20  # for whole layers of single excerpts
-STORED = 64  # windows of a priority sample
 
 
 @dataclass
@@ -39,7 +37,7 @@ class Reading:
     _excerpts: dict[int, tuple[Excerpt, int]] = field(default_factory=dict, repr=False)
     _layers: OrderedDict[tuple[str, str, int], Dense] = field(default_factory=OrderedDict, repr=False)
     _bytes: int = 0
-    _spread: dict[tuple[str, str], tuple[Ints, Floats]] = field(default_factory=dict, repr=False)
+    _priority: dict[tuple[str, str], Callable[[str, Side, int], Stored]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def frame(self) -> Frame:
@@ -83,24 +81,10 @@ class Reading:
         if self.view.priority is not None:
             return self.view.priority(unit.layer, unit.side, unit.index)
         name = (layer.site.layer, layer.site.name)
-        if name not in self._spread:
-            self._spread[name] = self._pass(layer)
-        ids, spread = self._spread[name]
-        s = spread[:, layer.column(unit)]
-        key = s / uniform(self.seed, ids)
-        best = np.argsort(-key, kind="stable")[:STORED]
-        best = best[key[best] > 0]
-        return Stored(ids[best], s[best], key[best])
-
-    def _pass(self, layer: Layer) -> tuple[Ints, Floats]:
-        """Ids [N] and sqrt(sum_t (a - mean)^2) [N, W] of every excerpt."""
-        ids, rows = [], []
-        for chunk in self.view.chunks():
-            for batch in chunk.batches(self.view.batch_size):
-                a = self.run(batch.tokens, layer).astype(np.float64)
-                rows.append(np.sqrt(((a - layer.mean) ** 2).sum(1)))
-                ids.append(chunk.id[batch.rows])
-        return np.concatenate(ids), np.concatenate(rows)
+        if name not in self._priority:
+            every = [Unit("", *name, i, side) for side in layer.sides for i in range(layer.site.width)]
+            self._priority[name] = priority_samples(self.view, every, self.seed)
+        return self._priority[name](unit.layer, unit.side, unit.index)
 
     def run(self, tokens: Ints, layer: Layer) -> Dense:
         """a [B, T, W] of windows [B, T]."""

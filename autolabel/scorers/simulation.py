@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Neighbours = Callable[[Explanation], Sequence[Explanation]]  # pattern labels of the other units of its layer
 Rivals = Callable[[Explanation], Pattern | None]
+T = TypeVar("T")
 SCORER = "simulation"
 TOGETHER = 8  # labels whose sample grows side by side: what they read stays at hand
 SCALES = {"strength": 1.0, "decile": 10.0, "activation": 1.0}
@@ -67,6 +68,20 @@ class Simulated:
     x: Sampled
     chance: NDArray[np.bool_]  # [m] the excerpt came by the route of chance
     failures: list[Simulation]  # of excerpts whose calls failed
+
+
+@dataclass(frozen=True)
+class Read:
+    """One label, read: what all its figures come from."""
+
+    explanation: Explanation
+    layer: Layer
+    column: int  # of its unit in the layer
+    mine: Simulated
+    rho: Correlation  # [1]
+    looks: int  # at the growing sample
+    reason: str | None  # why there is no score
+    imprecise: str | None  # why it is not to be relied on
 
 
 @dataclass(frozen=True)
@@ -91,9 +106,18 @@ class SimulationScorer:
 
         Raises UnitError, what ends a run, and PendingError after everything of this round was asked.
         """
+        scoring = self._scoring(evidence)
+        return scoring.each(explanations, scoring.score, scoring.unscored)
+
+    def read(self, explanations: Sequence[Explanation], evidence: SelectEvidence | TestEvidence, finish: Callable[[Read], T],
+             unread: Callable[[Explanation, str], T]) -> list[T]:
+        """For other figures than a score: `finish` of each label's sample, `unread` of a label that this simulator cannot read, with the reason; in order."""
+        return self._scoring(evidence).each(explanations, finish, unread)
+
+    def _scoring(self, evidence: SelectEvidence | TestEvidence) -> _Scoring:
         if self.simulator is None:
             raise SettingsError("the scorer simulation reads labels with a simulator: write --simulator NAME")
-        return _Scoring(self, self.simulator, evidence).scores(explanations)
+        return _Scoring(self, self.simulator, evidence)
 
     @property
     def budget(self) -> Budget:
@@ -113,13 +137,13 @@ class _Scoring:
         self.run = scorer.run or default_run(view)
         self.memo: dict[tuple[str, int], Simulation] = {}
 
-    def scores(self, explanations: Sequence[Explanation]) -> list[Score]:
+    def each(self, explanations: Sequence[Explanation], finish: Callable[[Read], T], unread: Callable[[Explanation, str], T]) -> list[T]:
         """In the order of layers, so that a layer is kept while its labels are scored."""
         patterns, _ = read_patterns(explanations)
-        out: dict[int, Score] = {}
+        out: dict[int, T] = {}
         for i, e in enumerate(explanations):
             if (reason := self._unreadable(e)) is not None:
-                out[i] = Score.unscored(e.id, SCORER, self.name, self.view.split, reason)
+                out[i] = unread(e, reason)
         asked = [i for i in range(len(explanations)) if i not in out]
         layers = {(lay.site.layer, lay.site.name): lay for lay in layers_of(self.view)}
         ordered = sorted(asked, key=lambda i: (list(layers).index((explanations[i].unit.layer, explanations[i].unit.site))
@@ -132,11 +156,11 @@ class _Scoring:
         for first in range(0, len(ordered), TOGETHER):
             some = ordered[first:first + TOGETHER]
             try:
-                found = _Together(self, [explanations[i] for i in some], claims[first:first + TOGETHER], layers).scores()
+                found = _Together(self, [explanations[i] for i in some], claims[first:first + TOGETHER], layers).read()
             except PendingError as error:  # the others are asked in this round too
                 pending = error
                 continue
-            out |= dict(zip(some, found, strict=True))
+            out |= {i: finish(r) for i, r in zip(some, found, strict=True)}
         if pending is not None:
             raise pending
         return [out[i] for i in range(len(explanations))]
@@ -155,6 +179,70 @@ class _Scoring:
                 self.memo[e.id, x.id] = found
         return [self.memo[e.id, x.id] for x in excerpts]
 
+    def unscored(self, e: Explanation, reason: str) -> Score:
+        """A label that this simulator cannot read."""
+        return Score.unscored(e.id, SCORER, self.name, self.view.split, reason)
+
+    def score(self, r: Read) -> Score:
+        """All figures of one label."""
+        e, x, failures = r.explanation, r.mine.x, r.mine.failures
+        missing = int(x.missing[0])
+        if r.reason is not None:
+            return Score(e.id, SCORER, self.name, self.view.split, None, reason=r.reason, extra=failed_calls(failures) if missing == len(x.c) else {})
+        budget = self.scorer.budget
+        extra: dict[str, float | int | str | bool | None] = {
+            **self.figures(r, budget.adaptive), **failed_calls(failures), "missing_tokens": missing,
+            "looks": r.looks, "adaptive": budget.adaptive, "imprecise": r.imprecise, "chance": 0.0}
+        llm = getattr(self.simulator, "llm", None)
+        if llm is not None:
+            extra |= {"judge": llm.name, "same_family": same_family(e.maker.llm, llm.name)}
+        return Score(e.id, SCORER, self.name, self.view.split, float(r.rho.rho[0]), _figure(r.rho.low[0]), _figure(r.rho.high[0]),
+                     len(r.mine.ids) - len(failures), None, extra)
+
+    def figures(self, r: Read, adaptive: bool) -> dict[str, float | int | str | bool | None]:
+        """peak with its interval and base rate, df, documents, the foreign null, p_size, p, top_and_random; on select the cut and
+        calibration, on test what they give (f1, mass_recall, r2)."""
+        mine, lay, column, rho = r.mine, r.layer, r.column, r.rho
+        x = mine.x
+        strong = x.a > lay.tau99[column]
+        levels, tokens, positives = by_level(x, strong)
+        top = peak(levels, tokens, positives)
+        size = float(p_size(rho.rho, rho.se, rho.df, adaptive=adaptive)[0])
+        null = foreign_ranks(self.reading, self.run, layers_of(self.view), lay, column, mine.ids, x, float(rho.rho[0]),
+                             self.scorer.neighbours(r.explanation) if self.scorer.neighbours else ())
+        out: dict[str, float | int | str | bool | None] = {
+            "peak": _figure(top.value[0]), "peak_low": _figure(top.low[0]), "peak_high": _figure(top.high[0]), "base_rate": _figure(top.base_rate[0]),
+            "objective": _figure(objective(rho.rho, top.value)[0]), "df": _figure(rho.df[0]), "se": _figure(rho.se[0]),
+            "n_documents": len(np.unique(x.document)), "p_foreign": null.p, "rank": null.rank, "foreign_units": null.units, "foreign_labels": null.labels,
+            "foreign_pooled": null.pooled, "foreign_one_rank": null.one_rank, "p_size": size, "p": max(null.p, size),
+            "top_and_random": top_and_random(x, mine.ids, mine.chance)}
+        if self.view.split == "select":
+            slope, intercept = linear(sums(x))
+            knots = isotonic_curve(x.known.c, x.known.a, x.known.weight)
+            return out | {"cut": _figure(best_cut(levels, tokens.sum(0), positives.sum(0))[0]), "slope": _figure(slope[0]),
+                          "intercept": _figure(intercept[0]), "isotonic": json.dumps(_bends(*knots))}
+        rival = self.scorer.rivals(r.explanation) if self.scorer.rivals else None
+        if rival is not None:
+            out |= against(self.reading, self.run, mine.ids, x, strong, rival)
+        chosen = (self.scorer.selected or {}).get(r.explanation.id)
+        return out | (self._held_out(r, chosen, levels, tokens, positives) if chosen is not None and chosen.value is not None else {})
+
+    def _held_out(self, r: Read, chosen: Score, levels: Levels, tokens: Floats, positives: Floats) -> dict[str, float | None]:
+        """What the cut and the calibrations of select give on this sample."""
+        if chosen.split != "select":
+            raise ValueError("cuts and calibrations come from select")
+        x, lay, column = r.mine.x, r.layer, r.column
+        cut, slope, intercept = (np.array([np.nan if (v := chosen.extra.get(name)) is None else float(v)]) for name in ("cut", "slope", "intercept"))
+        at = at_cut(levels, tokens.sum(0), positives.sum(0), cut)
+        recall, _ = mass_recall(x, cut, lay.tau[[column]], lay.top[[column]])
+        out = {"cut": _figure(cut[0]), "f1": _figure(at.f1[0]), "precision": _figure(at.precision[0]), "recall": _figure(at.recall[0]),
+               "mass_recall": _figure(recall[0]), "r2_linear": _figure(r2_linear(sums(x), slope, intercept)[0])}
+        bends = json.loads(str(chosen.extra.get("isotonic") or "[]"))
+        if bends:
+            fitted = np.where(np.isnan(x.c), np.nan, np.interp(np.nan_to_num(x.c), *np.array(bends).T))
+            out["r2_isotonic"] = _figure(r2(x, fitted)[0])
+        return out
+
 
 class _Together:
     """A few labels whose samples grow side by side."""
@@ -166,12 +254,24 @@ class _Together:
         self.stored: list[Stored] = [scoring.reading.stored(lay, e.unit) for e, lay in zip(explanations, self.layers, strict=True)]
         self.latest: dict[int, Simulated] = {}
 
-    def scores(self) -> list[Score]:
-        """Grow, then read all figures off the last samples."""
-        budget = self.scoring.scorer.budget
-        grown = sequential(self._measure, len(self.explanations), budget)
-        reasons = imprecision(grown.result)
-        return [self._score(p, grown.result, int(grown.looks[p]), reasons[p], budget) for p in range(len(self.explanations))]
+    def read(self) -> list[Read]:
+        """Grow; the last samples."""
+        grown = sequential(self._measure, len(self.explanations), self.scoring.scorer.budget)
+        rho = [grown.result.of(p) for p in range(len(self.explanations))]
+        loose = imprecision(grown.result)
+        return [Read(e, self.layers[p], self.columns[p], self.latest[p], rho[p], int(grown.looks[p]), self._reason(p, rho[p]), loose[p])
+                for p, e in enumerate(self.explanations)]
+
+    def _reason(self, p: int, rho: Correlation) -> str | None:
+        """Why there is no score."""
+        mine, split = self.latest[p], self.scoring.view.split
+        read = len(mine.ids)
+        if read and int(mine.x.missing[0]) == len(mine.x.c):
+            return (f"no token of {read} excerpts could be simulated: "
+                    f"{mine.failures[0].failure if mine.failures else 'the simulator gave no value'}")
+        if why := unscored_reason(bool(rho.flat_a[0]), bool(rho.flat_c[0]), read, split):
+            return why.replace(f"of {split}", f"of {read} sampled excerpts of {split}")
+        return "the sample is too small to say anything" if np.isnan(rho.rho[0]) else None
 
     def _measure(self, labels: Ints, n: int, confidence: float) -> Correlation:
         pending: PendingError | None = None
@@ -202,73 +302,6 @@ class _Together:
         block = np.array(reading.blocks(ids), np.int64)
         x = Sampled.one(block[row], sample.excerpt[row], weight[row], a, c)
         return Simulated(ids, x, sample.by_chance, [s for s in found if s.failure is not None])
-
-    def _score(self, p: int, rho: Correlation, looks: int, imprecise: str | None, budget: Budget) -> Score:
-        e, mine, split = self.explanations[p], self.latest[p], self.scoring.view.split
-        x, missing = mine.x, int(mine.x.missing[0])
-        read = len(mine.ids)
-        if read and missing == len(x.c):
-            why = mine.failures[0].failure if mine.failures else "the simulator gave no value"
-            why = f"no token of {read} excerpts could be simulated: {why}"
-            return Score(e.id, SCORER, self.scoring.name, split, None, reason=why, extra=failed_calls(mine.failures))
-        reason = unscored_reason(bool(rho.flat_a[p]), bool(rho.flat_c[p]), read, split)
-        if reason is None and np.isnan(rho.rho[p]):
-            reason = "the sample is too small to say anything"
-        if reason is not None:
-            return Score.unscored(e.id, SCORER, self.scoring.name, split, reason.replace(f"of {split}", f"of {read} sampled excerpts of {split}"))
-        figures = self.figures(p, rho, budget.adaptive)
-        extra: dict[str, float | int | str | bool | None] = {
-            **figures, **failed_calls(mine.failures), "missing_tokens": missing,
-            "looks": looks, "adaptive": budget.adaptive, "imprecise": imprecise, "chance": 0.0}
-        llm = getattr(self.scoring.simulator, "llm", None)
-        if llm is not None:
-            extra |= {"judge": llm.name, "same_family": same_family(e.maker.llm, llm.name)}
-        return Score(e.id, SCORER, self.scoring.name, split, float(rho.rho[p]), _figure(rho.low[p]), _figure(rho.high[p]),
-                     read - len(mine.failures), None, extra)
-
-    def figures(self, p: int, rho: Correlation, adaptive: bool) -> dict[str, float | int | str | bool | None]:
-        """peak with its interval and base rate, df, documents, the foreign null, p_size, p, top_and_random; on select the cut and
-        calibration, on test what they give (f1, mass_recall, r2)."""
-        mine, lay, column = self.latest[p], self.layers[p], self.columns[p]
-        x = mine.x
-        strong = x.a > lay.tau99[column]
-        levels, tokens, positives = by_level(x, strong)
-        top = peak(levels, tokens, positives)
-        size = float(p_size(rho.rho, rho.se, rho.df, adaptive=adaptive)[p])
-        null = foreign_ranks(self.scoring.reading, self.scoring.run, layers_of(self.scoring.view), lay, column, mine.ids, x, float(rho.rho[p]),
-                             self.scoring.scorer.neighbours(self.explanations[p]) if self.scoring.scorer.neighbours else ())
-        out: dict[str, float | int | str | bool | None] = {
-            "peak": _figure(top.value[0]), "peak_low": _figure(top.low[0]), "peak_high": _figure(top.high[0]), "base_rate": _figure(top.base_rate[0]),
-            "objective": _figure(objective(rho.rho[[p]], top.value)[0]), "df": _figure(rho.df[p]), "se": _figure(rho.se[p]),
-            "n_documents": len(np.unique(x.document)), "p_foreign": null.p, "rank": null.rank, "foreign_units": null.units, "foreign_labels": null.labels,
-            "foreign_pooled": null.pooled, "foreign_one_rank": null.one_rank, "p_size": size, "p": max(null.p, size),
-            "top_and_random": top_and_random(x, mine.ids, mine.chance)}
-        if self.scoring.view.split == "select":
-            slope, intercept = linear(sums(x))
-            knots = isotonic_curve(x.known.c, x.known.a, x.known.weight)
-            return out | {"cut": _figure(best_cut(levels, tokens.sum(0), positives.sum(0))[0]), "slope": _figure(slope[0]),
-                          "intercept": _figure(intercept[0]), "isotonic": json.dumps(_bends(*knots))}
-        rival = self.scoring.scorer.rivals(self.explanations[p]) if self.scoring.scorer.rivals else None
-        if rival is not None:
-            out |= against(self.scoring.reading, self.scoring.run, mine.ids, x, strong, rival)
-        chosen = (self.scoring.scorer.selected or {}).get(self.explanations[p].id)
-        return out | (self._held_out(p, chosen, levels, tokens, positives) if chosen is not None and chosen.value is not None else {})
-
-    def _held_out(self, p: int, chosen: Score, levels: Levels, tokens: Floats, positives: Floats) -> dict[str, float | None]:
-        """What the cut and the calibrations of select give on this sample."""
-        if chosen.split != "select":
-            raise ValueError("cuts and calibrations come from select")
-        x, lay, column = self.latest[p].x, self.layers[p], self.columns[p]
-        cut, slope, intercept = (np.array([np.nan if (v := chosen.extra.get(name)) is None else float(v)]) for name in ("cut", "slope", "intercept"))
-        at = at_cut(levels, tokens.sum(0), positives.sum(0), cut)
-        recall, _ = mass_recall(x, cut, lay.tau[[column]], lay.top[[column]])
-        out = {"cut": _figure(cut[0]), "f1": _figure(at.f1[0]), "precision": _figure(at.precision[0]), "recall": _figure(at.recall[0]),
-               "mass_recall": _figure(recall[0]), "r2_linear": _figure(r2_linear(sums(x), slope, intercept)[0])}
-        bends = json.loads(str(chosen.extra.get("isotonic") or "[]"))
-        if bends:
-            fitted = np.where(np.isnan(x.c), np.nan, np.interp(np.nan_to_num(x.c), *np.array(bends).T))
-            out["r2_isotonic"] = _figure(r2(x, fitted)[0])
-        return out
 
 
 def _layer(e: Explanation, layers: Mapping[tuple[str, str], Layer]) -> Layer:

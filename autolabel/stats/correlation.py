@@ -17,7 +17,7 @@ the scale of the interval, Fisher 1921.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,10 @@ class Correlation:
     groups: Floats  # D: groups with G_d != 0
     flat_a: NDArray[np.bool_]  # a has zero variance
     flat_c: NDArray[np.bool_]  # c has zero variance
+
+    def of(self, p: int) -> Correlation:
+        """That of one label, [1]."""
+        return Correlation(*(getattr(self, f.name)[[p]] for f in fields(self)))
 
 
 def moments(s: Sums) -> tuple[Floats, Floats, Floats, Floats, Floats]:

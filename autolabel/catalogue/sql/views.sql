@@ -154,13 +154,15 @@ LEFT JOIN t_kinds k ON (k.model, k.layer, k.site, k.neuron, k.side) = (u.model, 
 WHERE u.model NOT IN (SELECT name FROM models WHERE is_control);
 
 -- One row per label and corpus (or group of one, `subgroup`, as in `language=de`) that it was scored on: its own test split and the corpora
--- of `score --corpus`. score is rho with its 95 % interval; reason says why there is none, or why it is not to be relied on.
+-- of `score --corpus`. score is rho with its 95 % interval; reason says why there is none, or why it is not to be relied on. simulator: `pattern`,
+-- run over all n excerpts; else what read the label, on a sample of n excerpts from which the score of all of them is estimated; NULL: nothing did.
 CREATE OR REPLACE VIEW validity AS
 SELECT l.unit, l.model, l.layer, l.site, l.neuron, l.side, l.label, 'test split' AS corpus, NULL AS subgroup, l.score, l.ci_low, l.ci_high, l.peak, l.n,
-       CASE WHEN l.verdict IN ('unscored', 'imprecise') THEN l.reason END AS reason, true AS own
+       l.simulator, CASE WHEN l.verdict IN ('unscored', 'imprecise') THEN l.reason END AS reason, true AS own
 FROM labels l WHERE l.label IS NOT NULL
 UNION ALL
-SELECT l.unit, l.model, l.layer, l.site, l.neuron, l.side, l.label, v.corpus, v.subgroup, v.value, v.low, v.high, v.peak, v.n, v.reason, false
+SELECT l.unit, l.model, l.layer, l.site, l.neuron, l.side, l.label, v.corpus, v.subgroup, v.value, v.low, v.high, v.peak, v.n, v.simulator, v.reason,
+       false
 FROM labels l
 JOIN choices c USING (model, layer, site, neuron, side)
 JOIN t_validity v ON v.explanation = c.explanation AND v.model = c.model
@@ -173,16 +175,18 @@ SELECT unit, model, layer, site, neuron, side, any_value(label) AS label, max(sc
        min(score) FILTER (reason IS NULL) AS min_score, arg_min(ci_low, score) FILTER (reason IS NULL) AS min_low,
        arg_min(ci_high, score) FILTER (reason IS NULL) AS min_high, arg_min(corpus, score) FILTER (reason IS NULL) AS min_corpus,
        arg_min(struct_pack(s := subgroup), score) FILTER (reason IS NULL).s AS min_subgroup,
+       arg_min(struct_pack(n := n), score) FILTER (reason IS NULL).n AS min_n,
+       arg_min(struct_pack(s := simulator), score) FILTER (reason IS NULL).s AS min_simulator,
        count(score) FILTER (reason IS NULL) AS corpora, count(*) FILTER (reason IS NOT NULL) AS left_out
 FROM validity GROUP BY unit, model, layer, site, neuron, side;
 
 -- One row per label and other checkpoint of its model (`score --subject`): rho there and its own, both on the test split; fall = own - score
 -- with its paired 95 % interval; stale: fall_low > .1. power: share of the labels above .2 for which a planted fall of .2 was noticed,
--- of all labels that were read with this one.
+-- of all labels that were read with this one. simulator and n as in `validity`; a sample is the same for both checkpoints.
 CREATE OR REPLACE VIEW stale AS
 SELECT l.unit, l.model, l.layer, l.site, l.neuron, l.side, l.label, s.subject, s.own, s.value AS score, s.low AS ci_low, s.high AS ci_high,
        s.fall, s.fall_low, s.fall_high, s.stale, s.planted, s.planted_low, s.noticed,
-       avg(CAST(s.noticed AS INTEGER)) OVER (PARTITION BY s.model, s.subject_hash) AS power, s.n, s.reason
+       avg(CAST(s.noticed AS INTEGER)) OVER (PARTITION BY s.model, s.subject_hash) AS power, s.n, s.simulator, s.reason
 FROM labels l
 JOIN choices c USING (model, layer, site, neuron, side)
 JOIN t_stale s ON s.explanation = c.explanation AND s.model = c.model
