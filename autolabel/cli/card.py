@@ -82,13 +82,18 @@ def _beyond_lines(card: Card) -> list[str]:
     if (w := card.weakest) is not None:
         at = w["min_corpus"] if w["min_subgroup"] is None else f"{w['min_corpus']}, {w['min_subgroup']}"
         least = f"least rho {_interval(w, 'min_score', 'min_low', 'min_high')} on {at}" if w["min_score"] is not None else "no rho that can be relied on"
-        lines.append(f"{least}, of {w['corpora']} corpora and groups ({w['left_out']} left out)")
+        lines.append(f"{least}{_sampled(w, 'min_simulator', 'min_n')}, of {w['corpora']} corpora and groups ({w['left_out']} left out)")
     for s in card.stale:
         said = s["reason"] or f"rho fell by {_interval(s, 'fall', 'fall_low', 'fall_high')}"
         state = {True: "stale: ", False: "not stale: "}.get(s["stale"], "")
         power = "" if s["power"] is None or s["stale"] is None else f"; a fall of .2 is noticed in {s['power']:.0%} of labels"
-        lines.append(f"on {s['subject']}: {state}{said}{power}")
+        lines.append(f"on {s['subject']}: {state}{said}{_sampled(s, 'simulator', 'n')}{power}")
     return lines
+
+
+def _sampled(row: dict[str, Any], simulator: str, n: str) -> str:
+    """How a label was read that is no pattern."""
+    return "" if row[simulator] in (None, "pattern") else f" (read by {row[simulator]} on {row[n]} sampled excerpts)"
 
 
 def _sense_lines(card: Card) -> list[str]:

@@ -172,11 +172,13 @@ def _failed(s: Score) -> bool:
 
 
 def compared(catalogue: Catalogue, model: str = "") -> tuple[tuple[str, ...], tuple[tuple[Any, ...], ...]]:
-    """(columns, rows): each corpus and group that a model's labels were scored on, how many can be relied on, their mean rho there and on test."""
+    """(columns, rows): each corpus and group that a model's labels were scored on, how many of them a simulator read on
+    a sample, how many can be relied on, their mean rho there and on test."""
     row = model_row(catalogue, model)
-    columns = ("corpus", "subgroup", "labels", "relied_on", "mean_there", "mean_on_test")
+    columns = ("corpus", "subgroup", "labels", "sampled", "relied_on", "mean_there", "mean_on_test")
     rows = catalogue.read(
-        "SELECT v.corpus, v.subgroup, count(*), count(v.value) FILTER (v.reason IS NULL), avg(v.value) FILTER (v.reason IS NULL), "
+        "SELECT v.corpus, v.subgroup, count(*), count(*) FILTER (v.simulator <> 'pattern'), "
+        "count(v.value) FILTER (v.reason IS NULL), avg(v.value) FILTER (v.reason IS NULL), "
         "avg(c.score) FILTER (v.reason IS NULL) FROM t_validity v JOIN choices c ON c.explanation = v.explanation AND c.model = v.model WHERE v.model = ? "
         "GROUP BY v.elsewhere, v.corpus, v.subgroup ORDER BY 1, 2", [row.name])
     return columns, veil_rows(columns, rows, failed(catalogue, row.name))

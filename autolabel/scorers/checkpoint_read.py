@@ -6,7 +6,10 @@
 What the simulator said of an excerpt serves both, so nothing is asked that was not asked on test. `stale` and the planted fall are those of
 `scorers/checkpoint.py`; a share .2/rho of the sampled activations is exchanged for draws from the unit's own distribution, as the weighted sample
 estimates it: token j with probability w_j / sum w. Where the unit of the other checkpoint came to be active on excerpts that the sample has by
-chance alone, the interval is wide, and the power says so.
+chance alone, the interval is wide. Measured on 240 labels of MiniLM's layer 4 and 2,862 excerpts, at 40 to 120 sampled ones: the interval of rho'
+holds its value over all excerpts in .95 of unchanged units and .97 each of exchanged ones, of those with another unit's weights added and of noisy
+ones, that of the fall in 1, .98, .92 and .95; no fall below .1 is called stale, and a planted fall of .2 is noticed in 77 % (98 % by patterns over
+all excerpts, and by samples of 120).
 """
 
 from __future__ import annotations

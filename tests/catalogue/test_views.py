@@ -23,9 +23,10 @@ COLUMNS = {
     "excerpts": "id document split start n_tokens token_ids text",
     "accounting": "model layer layer_order site scope predictor share share_low share_high loss loss_original loss_mean measure pooling neurons labels "
                   "flat reason n_tokens n_excerpts n_documents fit_tokens created",
-    "validity": "unit model layer site neuron side label corpus subgroup score ci_low ci_high peak n reason own",
-    "weakest": "unit model layer site neuron side label score min_score min_low min_high min_corpus min_subgroup corpora left_out",
-    "stale": "unit model layer site neuron side label subject own score ci_low ci_high fall fall_low fall_high stale planted planted_low noticed power n reason",
+    "validity": "unit model layer site neuron side label corpus subgroup score ci_low ci_high peak n simulator reason own",
+    "weakest": "unit model layer site neuron side label score min_score min_low min_high min_corpus min_subgroup min_n min_simulator corpora left_out",
+    "stale": "unit model layer site neuron side label subject own score ci_low ci_high fall fall_low fall_high stale planted planted_low noticed power n simulator "
+             "reason",
     "nulls": "unit model layer layer_order site neuron side kind other likeness score null_score better_low better_high rank bits n_tokens n_documents created",
     "leaderboard": "model control explainer simulator units_attempted coverage mean_score mean_low mean_high share_above_chance share_confirmed cost_usd",
 }

@@ -182,11 +182,11 @@ FROM validity GROUP BY unit, model, layer, site, neuron, side;
 
 -- One row per label and other checkpoint of its model (`score --subject`): rho there and its own, both on the test split; fall = own - score
 -- with its paired 95 % interval; stale: fall_low > .1. power: share of the labels above .2 for which a planted fall of .2 was noticed,
--- of all labels that were read with this one. simulator and n as in `validity`; a sample is the same for both checkpoints.
+-- of all labels that were read in the same way. simulator and n as in `validity`; a sample is the same for both checkpoints.
 CREATE OR REPLACE VIEW stale AS
 SELECT l.unit, l.model, l.layer, l.site, l.neuron, l.side, l.label, s.subject, s.own, s.value AS score, s.low AS ci_low, s.high AS ci_high,
        s.fall, s.fall_low, s.fall_high, s.stale, s.planted, s.planted_low, s.noticed,
-       avg(CAST(s.noticed AS INTEGER)) OVER (PARTITION BY s.model, s.subject_hash) AS power, s.n, s.simulator, s.reason
+       avg(CAST(s.noticed AS INTEGER)) OVER (PARTITION BY s.model, s.subject_hash, s.simulator) AS power, s.n, s.simulator, s.reason
 FROM labels l
 JOIN choices c USING (model, layer, site, neuron, side)
 JOIN t_stale s ON s.explanation = c.explanation AND s.model = c.model
