@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -256,6 +257,22 @@ def test_an_older_file_is_brought_forward_with_its_rows(tmp_path: Path, monkeypa
     assert again.read("SELECT type, n, mean FROM type_means ORDER BY type") == [(1, 3, b"ab"), (2, 4, b"cd")]
     assert again.read("SELECT value FROM meta WHERE key = 'schema'") == [(str(migrations.SCHEMA),)]
     assert again.read("SELECT count(*) FROM audits") == [(0,)]
+
+
+def test_labels_that_ran_beyond_their_corpus_say_so_after_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "sql"
+    shutil.copytree(migrations.SQL, old)
+    (old / "views.sql").write_text("SELECT 1", "utf-8")
+    with monkeypatch.context() as m, duckdb.connect(str(tmp_path / "x.duckdb")) as connection:
+        m.setattr(migrations, "STEPS", migrations.STEPS[:9])
+        m.setattr(migrations, "SQL", old)
+        migrations.create(connection)
+        connection.execute("INSERT INTO explanations (id, pattern) VALUES ('a', '{}'), ('b', NULL)")
+        connection.execute("INSERT INTO t_validity (explanation, n) VALUES ('a', 1), ('b', 2)")
+        connection.execute("INSERT INTO t_stale (explanation, n) VALUES ('a', 1), ('b', 2)")
+    again = Catalogue.open(tmp_path / "x.duckdb")
+    for table in ("t_validity", "t_stale"):
+        assert again.read(f"SELECT explanation, n, simulator FROM {table} ORDER BY n") == [("a", 1, "pattern"), ("b", 2, None)]
 
 
 def test_a_file_held_by_another_program_is_an_error_that_names_it(empty: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:

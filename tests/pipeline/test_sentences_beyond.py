@@ -23,6 +23,7 @@ from autolabel.pipeline.validity import chosen_labels
 from autolabel.protocols import Message
 from autolabel.registry import build
 from autolabel.scorers.checkpoint_read import exchanged
+from autolabel.scorers.priorities import priority_samples
 from autolabel.splits import test_evidence
 from autolabel.stats import Sampled, correlate
 from autolabel.stats.sampled import sums
@@ -107,6 +108,17 @@ def test_a_sample_of_another_corpus_agrees_with_all_of_it(catalogue: al.Catalogu
     assert all(by == "embedding" and n <= 45 for n, by in weakest)
     again = al.score_on(catalogue, str(other), units=units, model="minilm", settings=FIXED)
     assert (again.done, again.before) == (0, N)
+
+
+def test_a_priority_sample_made_now_is_the_one_that_the_extraction_stored(small: Path) -> None:
+    catalogue = al.open_catalogue(small)
+    view = test_evidence(catalogue, subject_of(catalogue, model_row(catalogue, "minilm")))
+    units = [Unit("minilm", "4", "mlp", n) for n in (1, 700, 1535)]
+    made = priority_samples(view, units)
+    for u in units:
+        now, stored = made("4", "+", u.index), view.priority("4", "+", u.index)
+        assert len(now.key) == 64 and now.excerpt.tolist() == stored.excerpt.tolist()
+        np.testing.assert_allclose(now.s, stored.s, rtol=1e-4)
 
 
 def reads(messages: Sequence[Message], ask: Ask) -> str:
