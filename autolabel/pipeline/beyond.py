@@ -14,7 +14,7 @@ from autolabel.catalogue import Catalogue
 from autolabel.errors import ExtraError, SettingsError
 from autolabel.pipeline.reader import Reader, check, needs_llm
 from autolabel.pipeline.session import ModelRow
-from autolabel.registry import build
+from autolabel.registry import build, load
 from autolabel.types import Explanation
 
 PATTERN = "pattern"
@@ -28,6 +28,7 @@ class Readers:
     by: dict[str, By] = field(default_factory=dict)  # Explanation.id -> the same as is stored beside its score
     readers: dict[str, Reader] = field(default_factory=dict)  # of the simulators among them
     unread: dict[str, str] = field(default_factory=dict)  # Explanation.id -> why it is not read
+    on_test: dict[str, By] = field(default_factory=dict)  # Explanation.id -> what read it on test, where it was no pattern
 
     def settled(self, e: Explanation, stored: By) -> bool:
         """Whether what is stored of a label is what this reading would give. What cannot be read now keeps what was found before."""
@@ -47,9 +48,11 @@ class Readers:
         return [e for e in labels if e.id in self.unread]
 
     def notes(self) -> list[str]:
-        """One line for each reason why labels are not read."""
-        reasons = list(self.unread.values())
-        return [f"{reasons.count(why):,} labels are not read: {why}" for why in sorted(set(reasons))]
+        """One line for each reason why labels are not read, or were read by others on test."""
+        said = [f"are not read: {why}" for why in self.unread.values()]
+        said += [f"were read by {_named(self.on_test[id])} on test, by {_named(by)} here: the two figures do not compare"
+                 for id, by in self.by.items() if self.on_test.get(id, by) != by]
+        return [f"{said.count(line):,} labels {line}" for line in sorted(set(said))]
 
 
 def readers_of(catalogue: Catalogue, row: ModelRow, labels: Sequence[Explanation], asked: Reader) -> Readers:
@@ -60,19 +63,22 @@ def readers_of(catalogue: Catalogue, row: ModelRow, labels: Sequence[Explanation
     if asked.simulator == PATTERN:
         raise SettingsError("patterns are run as they are: --simulator names what reads sentences, as in --simulator embedding")
     if asked.simulator:
+        load("simulators", asked.simulator)
         check(asked)
     build("scorers", asked.scorer, asked.settings)
-    on_test = dict(catalogue.read("SELECT explanation, simulator FROM choices WHERE model = ? AND explanation IS NOT NULL", [row.name]))
-    found = Readers()
+    on_test: dict[str, By] = {id: (by, judge) for id, by, judge in catalogue.read(
+        "SELECT c.explanation, c.simulator, any_value(s.extra ->> 'judge') FROM choices c LEFT JOIN scores s ON s.explanation = c.explanation AND "
+        "s.simulator = c.simulator AND s.scorer = 'simulation' AND s.split = 'test' WHERE c.model = ? AND c.simulator <> ? GROUP BY ALL", [row.name, PATTERN])}
+    found, missing = Readers(on_test=on_test), dict[str, str | None]()
     for e in labels:
         if e.pattern is not None:
             found.by[e.id] = PATTERN, None
             continue
-        own = on_test.get(e.id)
-        name = asked.simulator or (own if own not in (None, PATTERN) else "embedding")
+        name = asked.simulator or on_test.get(e.id, ("embedding", None))[0] or "embedding"
         if name not in found.readers:
             found.readers[name] = replace(asked, simulator=name)
-        if why := _missing(found.readers[name]):
+            missing[name] = _missing(found.readers[name])
+        if why := missing[name]:
             found.unread[e.id] = why
         else:
             found.by[e.id] = name, asked.llm.name if asked.llm is not None and needs_llm(asked.scorer, name) else None
@@ -90,10 +96,14 @@ def _missing(reader: Reader) -> str | None:
         return (f"a sentence without a pattern, which the simulator {reader.simulator} read on test: name the LLM that it asks with --llm, "
                 "or read it by likeness with --simulator embedding")
     if reader.simulator == "embedding":
-        from autolabel.embeddings import default_embedder
+        from autolabel.subjects.loading import demo_folder
 
         try:
-            default_embedder()
+            demo_folder()  # where the embedding model is; nothing is loaded
         except ExtraError as error:
             return f"a sentence without a pattern, and {error}"
     return None
+
+
+def _named(by: By) -> str:
+    return f"{by[0]} ({by[1]})" if by[1] else str(by[0])

@@ -12,6 +12,7 @@ from autolabel.catalogue import Catalogue
 from autolabel.errors import SubjectError
 from autolabel.pipeline.beyond import Readers, reader_built, readers_of
 from autolabel.pipeline.explaining import Count
+from autolabel.pipeline.failing import note_unscored
 from autolabel.pipeline.labels import hierarchy as concepts
 from autolabel.pipeline.labels import runner
 from autolabel.pipeline.layers import count_looks
@@ -97,7 +98,9 @@ def score_checkpoint(catalogue: Catalogue, subject: str | Any, *, units: str | I
             scorer = reader_built(reader, catalogue, row, mine, known)
 
             def read(block: Sequence[Explanation], scorer: Any = scorer) -> None:
-                _store(catalogue, row, block, compare_read(scorer, block, evidence, there, seed=seed), other, readers, run)
+                falls = compare_read(scorer, block, evidence, there, seed=seed)
+                _store(catalogue, row, block, falls, other, readers, run)
+                note_unscored(catalogue, block, falls.scores, run, "score --subject")
 
             in_blocks(some, read)
             at += len(some)

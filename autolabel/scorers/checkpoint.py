@@ -28,7 +28,7 @@ from autolabel.scorers.own import OwnSums
 from autolabel.scorers.report import imprecision
 from autolabel.scorers.walk import Block, walk
 from autolabel.stats import Correlation, correlate, influence, paired_rho
-from autolabel.types import Explanation, hash63
+from autolabel.types import Explanation, Score, hash63
 
 Floats = NDArray[np.float64]
 BAR = 0.1  # a fall is told from drift where its interval lies above this
@@ -52,6 +52,7 @@ class Falls:
     noticed: NDArray[np.object_]  # whether the planted fall was; None where none was planted
     reason: NDArray[np.object_]  # why it cannot be said, or what the interval does not; None else
     n: NDArray[np.int64]  # excerpts read
+    scores: Sequence[Score] = ()  # of labels that a simulator read on their own checkpoint, with the calls that failed
 
 
 class Exchanged:

@@ -20,12 +20,14 @@ from typing import Any
 import numpy as np
 
 from autolabel.protocols import TestEvidence
+from autolabel.registry import name_of
 from autolabel.scorers.checkpoint import BAR, PLANTED, Falls
+from autolabel.scorers.plans import failed_calls
 from autolabel.scorers.reading import Reading
-from autolabel.scorers.simulation import Read, SimulationScorer
+from autolabel.scorers.simulation import SCORER, Read, SimulationScorer
 from autolabel.stats import Sampled, correlate, influence, paired_rho
 from autolabel.stats.sampled import sums
-from autolabel.types import Explanation, hash63
+from autolabel.types import Explanation, Score, hash63
 
 UNKNOWN: dict[str, Any] = {name: np.nan for name, kind in Falls.__annotations__.items() if kind == "Floats"} | {
     "stale": None, "noticed": None, "reason": None, "n": 0}  # Any: the figures of one label
@@ -34,21 +36,25 @@ UNKNOWN: dict[str, Any] = {name: np.nan for name, kind in Falls.__annotations__.
 def compare_read(scorer: SimulationScorer, explanations: Sequence[Explanation], own: TestEvidence, other: TestEvidence, *, seed: int = 0) -> Falls:
     """One label a row, in order. Raises PendingError after everything of this round was asked."""
     there, confidence = Reading(other, scorer.seed), scorer.budget.confidence
+    scores: list[Score] = []
 
     def finish(r: Read) -> dict[str, Any]:
         x, n = r.mine.x, len(r.mine.ids) - len(r.mine.failures)
+        rho = None if r.reason is not None else float(r.rho.rho[0])
+        scores.append(Score(r.explanation.id, SCORER, name_of(scorer.simulator, "simulators"), "test", rho, n=n, reason=r.reason,
+                            extra=failed_calls(r.mine.failures)))
         if r.reason is not None:
             return UNKNOWN | {"n": n, "reason": r.reason}
         changed = x.with_activation(np.concatenate([a[:, r.column] for a in there.activations(r.layer, r.mine.ids)]).astype(np.float64))
         after, first = correlate(sums(changed), confidence), influence(sums(x))
-        fall, rho = paired_rho(first, influence(sums(changed)), confidence), float(r.rho.rho[0])
+        fall = paired_rho(first, influence(sums(changed)), confidence)
         out = UNKNOWN | {"own": rho, "value": after.rho[0], "low": after.low[0], "high": after.high[0], "fall": fall.value[0], "fall_low": fall.low[0],
                          "fall_high": fall.high[0], "n": n, "reason": r.imprecise}
         if r.imprecise is not None:
             return out
         flat = bool(after.flat_a[0])
         out |= {"stale": flat or bool(fall.low[0] > BAR), "reason": "the unit's activation does not vary in the other checkpoint" if flat else None}
-        if rho > PLANTED:
+        if rho is not None and rho > PLANTED:
             planted = paired_rho(first, influence(sums(exchanged(x, PLANTED / rho, hash63("exchanged", seed, r.explanation.id)))), confidence)
             out |= {"planted": planted.value[0], "planted_low": planted.low[0], "noticed": bool(planted.low[0] > BAR)}
         return out
@@ -56,7 +62,7 @@ def compare_read(scorer: SimulationScorer, explanations: Sequence[Explanation], 
     rows = scorer.read(explanations, own, finish, lambda e, why: UNKNOWN | {"reason": why})
     figures: dict[str, Any] = {name: np.array([row[name] for row in rows], np.float64) for name, kind in Falls.__annotations__.items() if kind == "Floats"}
     figures |= {name: np.array([*(row[name] for row in rows), None], object)[:-1] for name in ("stale", "noticed", "reason")}
-    return Falls(**figures, n=np.array([row["n"] for row in rows], np.int64))
+    return Falls(**figures, n=np.array([row["n"] for row in rows], np.int64), scores=scores)
 
 
 def exchanged(x: Sampled, share: float, seed: int) -> Sampled:

@@ -15,6 +15,7 @@ import pytest
 import autolabel as al
 from autolabel.corpus import Report, open_sources
 from autolabel.elsewhere import read_elsewhere
+from autolabel.errors import RefusedError
 from autolabel.llms.scripted import Scripted
 from autolabel.pipeline.labels import HUMAN, embedder, hierarchy
 from autolabel.pipeline.reader import Reader
@@ -128,6 +129,10 @@ def reads(messages: Sequence[Message], ask: Ask) -> str:
     return json.dumps({"activations": [[i, t, 10 if t.strip().lower() in label.split() else 0] for i, t in tokens]})
 
 
+def refuse(messages: Sequence[Message], ask: Ask) -> str:
+    raise RefusedError("the model refuses", "no")
+
+
 def test_an_llm_reads_what_it_read_on_test_and_is_paid_once(catalogue: al.Catalogue, other: Path, tmp_path: Path,
                                                             capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     units = ",".join(units_of(catalogue).split(",")[:2])
@@ -178,7 +183,14 @@ def test_sentences_of_changed_units_are_stale_and_no_others(catalogue: al.Catalo
     scored = reader.build(catalogue, row, subject, hierarchy(), {}).score(labels, test_evidence(catalogue, subject))
     before, asked[:] = sorted(asked), []
     how: dict[str, Any] = {"units": three, "model": "minilm", "simulator": "digits", "settings": FIXED, "llm": llm}
-    found = al.score_checkpoint(catalogue, str(later(tmp_path, [labels[0].unit.index])), **how)
+    folder = later(tmp_path, [labels[0].unit.index])
+    lost = al.score_checkpoint(catalogue, str(folder), **how | {"units": three[:1], "llm": Scripted("scripted/reads", refuse)})
+    assert (lost.count.failed, lost.count.done, lost.left_out) == (1, 0, 1)
+    assert catalogue.read("SELECT stage, kind FROM failures") == [("score --subject: simulation", "refused")]
+    notes: list[str] = []
+    found = al.score_checkpoint(catalogue, str(folder), notes=notes.append, **how)
+    assert notes == ["3 labels were read by embedding on test, by digits (scripted/reads) here: the two figures do not compare"]
+    assert catalogue.read("SELECT count(*) FROM failures") == [(0,)]
     assert sorted(asked) == before  # what was read on test, and nothing else
     rows = catalogue.read("SELECT unit, own, fall, stale, n, simulator FROM stale")
     assert {(r[0], r[1], r[4]) for r in rows} == {(str(e.unit), s.value, s.n) for e, s in zip(labels, scored, strict=True)}
