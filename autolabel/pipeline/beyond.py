@@ -49,10 +49,10 @@ class Readers:
 
     def notes(self) -> list[str]:
         """One line for each reason why labels are not read, or were read by others on test."""
-        said = [f"are not read: {why}" for why in self.unread.values()]
-        said += [f"were read by {_named(self.on_test[id])} on test, by {_named(by)} here: the two figures do not compare"
+        said = [("not read", why) for why in self.unread.values()]
+        said += [(f"read by {_named(self.on_test[id])} on test and by {_named(by)} here", "the two figures do not compare")
                  for id, by in self.by.items() if self.on_test.get(id, by) != by]
-        return [f"{said.count(line):,} labels {line}" for line in sorted(set(said))]
+        return [f"labels {what} ({said.count((what, why)):,}): {why}" for what, why in sorted(set(said))]
 
 
 def readers_of(catalogue: Catalogue, row: ModelRow, labels: Sequence[Explanation], asked: Reader) -> Readers:

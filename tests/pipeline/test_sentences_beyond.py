@@ -31,7 +31,6 @@ from autolabel.stats.sampled import sums
 from autolabel.types import Ask, Explanation, Maker, Unit
 from tests.cli.test_commands import run as command
 from tests.llms.server import Fault, Server
-from tests.pipeline.test_validity import later
 
 SENTENCES = (
     "She has two brothers and seven cousins.", "The doctor was not at the hospital.", "We never travel by train in winter.", "Who took the bread from the table?",
@@ -40,19 +39,19 @@ SENTENCES = (
     "Python raises an error here.", "The number of cells is small.", "I cannot swim without help.", "Horses sleep standing up.")
 STEPS = (1, 2, 5)
 FIXED = {"start": "40", "cap": "40"}
-N = 5
+N = 4
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """144 documents of three sentences, in two groups."""
+    """96 documents of three sentences, in two groups."""
     path = tmp_path_factory.mktemp("other") / "others.jsonl"
     with path.open("w") as file:
         for i in range(len(SENTENCES)):
-            for a in STEPS:
+            for a in STEPS[:2]:
                 for b in STEPS:
                     text = " ".join(SENTENCES[j % len(SENTENCES)] for j in (i, i + a, i + a + b))
-                    file.write(json.dumps({"text": text, "kind": "near" if a < 3 else "far"}) + "\n")
+                    file.write(json.dumps({"text": text, "kind": "near" if a < 2 else "far"}) + "\n")
     return path
 
 
@@ -103,7 +102,7 @@ def test_a_sample_of_another_corpus_agrees_with_all_of_it(catalogue: al.Catalogu
     scored = [r for r in rows if r[1] is not None]
     assert len(scored) >= N - 1 and np.ptp([exact[r[0]] for r in scored]) > 0.3
     for neuron, score, low, high, n, *_ in scored:
-        assert low <= exact[neuron] <= high and score == pytest.approx(exact[neuron], abs=0.1) and 15 <= n <= 45  # of 144
+        assert low <= exact[neuron] <= high and score == pytest.approx(exact[neuron], abs=0.1) and 15 <= n <= 45  # of 96
     assert all(np.isnan(exact[neuron]) and "same strength for every token" in why for neuron, score, *_, why in rows if score is None)
     weakest = catalogue.read("SELECT min_n, min_simulator FROM weakest WHERE min_corpus = 'others'")
     assert all(by == "embedding" and n <= 45 for n, by in weakest)
@@ -135,16 +134,16 @@ def refuse(messages: Sequence[Message], ask: Ask) -> str:
 
 def test_an_llm_reads_what_it_read_on_test_and_is_paid_once(catalogue: al.Catalogue, other: Path, tmp_path: Path,
                                                             capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    units = ",".join(units_of(catalogue).split(",")[:2])
+    unit = units_of(catalogue).split(",")[0]
     with catalogue.writer() as writer:
         writer.write(lambda c: c.execute("UPDATE choices SET simulator = 'digits' WHERE explanation IN (SELECT id FROM explanations WHERE explainer = ?)", [HUMAN]))
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary-0123456789")
     few = tmp_path / "others.jsonl"
     few.write_text("\n".join(other.read_text().split("\n")[:40]))
-    ask = ("score", "--corpus", str(few), "--units", units, "--model", "minilm", "--db", str(catalogue.path), "-E", "start=12", "-E", "cap=12")
-    have = "SELECT unit, score, n, simulator, reason FROM validity WHERE corpus = 'others' ORDER BY unit"
+    ask = ("score", "--corpus", str(few), "--group", "kind", "--units", unit, "--model", "minilm", "--db", str(catalogue.path), "-E", "start=10", "-E", "cap=10")
+    have = "SELECT subgroup, score, n, simulator, reason FROM validity WHERE corpus = 'others' ORDER BY subgroup"
     code, _, err = command(capsys, *ask)
-    assert code == 0 and "2 labels are not read: " in err and "digits read on test: name the LLM that it asks with --llm" in " ".join(err.split())
+    assert code == 0 and "labels not read (1): a sentence" in err and "digits read on test: name the LLM that it asks with --llm" in " ".join(err.split())
     assert [(r[1:4], "--llm" in r[4]) for r in catalogue.read(have)] == [((None, 0, None), True)] * 2
 
     with Server(lambda body: reads(body["messages"], Ask("simulate")), key="sk-canary-0123456789") as server:
@@ -152,23 +151,41 @@ def test_an_llm_reads_what_it_read_on_test_and_is_paid_once(catalogue: al.Catalo
         server.fault = lambda n, body: Fault(400, "no")
         assert command(capsys, *ask, *llm)[0] == 1  # more failed than --max-failures
         assert all(score is None and by is None and "could be simulated" in why for _, score, _, by, why in catalogue.read(have))
-        assert catalogue.read("SELECT stage, count(*) FROM failures GROUP BY ALL") == [("score --corpus: simulation", 2)]
+        assert catalogue.read("SELECT stage, count(*) FROM failures GROUP BY ALL") == [("score --corpus: simulation", 1)]
         server.fault = None
         assert command(capsys, *ask, *llm)[0] == 0
         rows = catalogue.read(have)
-        assert len(rows) == 2 and all(score is not None and n >= 5 and by == "digits" for _, score, n, by, _ in rows)
+        assert [r[0] for r in rows] == ["kind=far", "kind=near"] and all(score is not None and n >= 4 and by == "digits" for _, score, n, by, _ in rows)
         assert catalogue.read("SELECT DISTINCT judge FROM t_validity WHERE corpus = 'others'") == [("openai/test-model",)]
         assert catalogue.read("SELECT count(*) FROM failures") == [(0,)]
         asked = len(server.chats)
-        for more in ((), ("--redo",)):
-            assert command(capsys, *ask, *llm, *more)[0] == 0 and catalogue.read(have) == rows and len(server.chats) == asked
+        assert command(capsys, *ask, *llm, "--redo")[0] == 0 and catalogue.read(have) == rows and len(server.chats) == asked
         assert max(server.answered.values()) == 1
     code, _, err = command(capsys, *ask)  # without the LLM, what it found stays
-    assert code == 0 and "2 before" in err and catalogue.read(have) == rows
+    assert code == 0 and "1 before" in err and catalogue.read(have) == rows
 
 
-def test_sentences_of_changed_units_are_stale_and_no_others(catalogue: al.Catalogue, tmp_path: Path) -> None:
-    three = [units_of(catalogue).split(",")[i] for i in (0, 2, 3)]
+class Later:
+    """Another checkpoint of a subject (Any), in which one unit has the other sign."""
+
+    hash = "later"
+
+    def __init__(self, subject: Any, unit: int) -> None:
+        self.subject, self.unit = subject, unit
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.subject, name)
+
+    def run(self, tokens: Any, sites: Any, visit: Any) -> None:
+        def changed(site: Any, x: Any, span: slice) -> None:
+            y = x.clone()
+            y[:, :, self.unit] *= -1
+            visit(site, y, span)
+        self.subject.run(tokens, sites, changed)
+
+
+def test_sentences_of_changed_units_are_stale_and_no_others(catalogue: al.Catalogue) -> None:
+    two = units_of(catalogue).split(",")[:2]
     looks = dict(catalogue.read("SELECT unit, test_looks FROM labels WHERE explainer = ?", [HUMAN]))
     asked: list[str] = []
 
@@ -178,28 +195,28 @@ def test_sentences_of_changed_units_are_stale_and_no_others(catalogue: al.Catalo
     llm = Scripted("scripted/reads", noted)
     row = model_row(catalogue, "minilm")
     subject = subject_of(catalogue, row)
-    labels = chosen_labels(catalogue, row, three, None, "", 0)
+    labels = chosen_labels(catalogue, row, two, None, "", 0)
     reader = Reader("simulation", "digits", llm, FIXED)
     scored = reader.build(catalogue, row, subject, hierarchy(), {}).score(labels, test_evidence(catalogue, subject))
     before, asked[:] = sorted(asked), []
-    how: dict[str, Any] = {"units": three, "model": "minilm", "simulator": "digits", "settings": FIXED, "llm": llm}
-    folder = later(tmp_path, [labels[0].unit.index])
-    lost = al.score_checkpoint(catalogue, str(folder), **how | {"units": three[:1], "llm": Scripted("scripted/reads", refuse)})
+    how: dict[str, Any] = {"units": two, "model": "minilm", "simulator": "digits", "settings": FIXED, "llm": llm}
+    other = Later(subject, labels[0].unit.index)
+    lost = al.score_checkpoint(catalogue, other, **how | {"units": two[:1], "llm": Scripted("scripted/reads", refuse)})
     assert (lost.count.failed, lost.count.done, lost.left_out) == (1, 0, 1)
     assert catalogue.read("SELECT stage, kind FROM failures") == [("score --subject: simulation", "refused")]
     notes: list[str] = []
-    found = al.score_checkpoint(catalogue, str(folder), notes=notes.append, **how)
-    assert notes == ["3 labels were read by embedding on test, by digits (scripted/reads) here: the two figures do not compare"]
+    found = al.score_checkpoint(catalogue, other, notes=notes.append, **how)
+    assert notes == ["labels read by embedding on test and by digits (scripted/reads) here (2): the two figures do not compare"]
     assert catalogue.read("SELECT count(*) FROM failures") == [(0,)]
     assert sorted(asked) == before  # what was read on test, and nothing else
     rows = catalogue.read("SELECT unit, own, fall, stale, n, simulator FROM stale")
     assert {(r[0], r[1], r[4]) for r in rows} == {(str(e.unit), s.value, s.n) for e, s in zip(labels, scored, strict=True)}
     said = {r[0]: r[3] for r in rows if r[3] is not None}
-    assert said == {unit: unit == str(labels[0].unit) for unit in said} and len(said) >= 2 and str(labels[0].unit) in said
+    assert said == {unit: unit == str(labels[0].unit) for unit in said} and len(said) == 2
     assert all(abs(fall) < 1e-9 for unit, _, fall, *_ in rows if unit != str(labels[0].unit)) and all(by == "digits" for *_, by in rows)
-    assert (found.compared, found.stale, found.count.done) == (len(said), 1, 3) and found.planted >= 1 and found.power is not None
-    again = al.score_checkpoint(catalogue, str(tmp_path), **how)
-    assert (again.count.done, again.count.before, again.stale) == (0, 3, 1) and len(asked) == len(before)
+    assert (found.compared, found.stale, found.count.done) == (2, 1, 2) and found.planted >= 1 and found.power is not None
+    again = al.score_checkpoint(catalogue, other, **how)
+    assert (again.count.done, again.count.before, again.stale) == (0, 2, 1) and len(asked) == len(before)
     assert dict(catalogue.read("SELECT unit, test_looks FROM labels WHERE explainer = ?", [HUMAN])) == looks | {r[0]: looks[r[0]] + 1 for r in rows}
 
 
