@@ -24,6 +24,7 @@ _WHERE = {
     "Exemplars": "autolabel.types",
     "Explanation": "autolabel.types",
     "Score": "autolabel.types",
+    "Searcher": "autolabel.searching",
     "Unit": "autolabel.types",
     "account": "autolabel.pipeline",
     "audit": "autolabel.pipeline",
@@ -45,6 +46,7 @@ _WHERE = {
     "score_label": "autolabel.pipeline",
     "senses": "autolabel.pipeline",
     "score_on": "autolabel.pipeline",
+    "search": "autolabel.searching",
 }
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "Exemplars",
     "Explanation",
     "Score",
+    "Searcher",
     "Unit",
     "account",
     "audit",
@@ -74,6 +77,7 @@ __all__ = [
     "score_checkpoint",
     "score_label",
     "score_on",
+    "search",
     "senses",
 ]
 

@@ -17,12 +17,12 @@ PACKAGE = ROOT / "autolabel"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
     ("protocols", "registry", "assets", "settings"),
-    ("excerpts", "neurons", "stats", "render", "prompts", "patterns", "hierarchy"),
+    ("excerpts", "neurons", "stats", "render", "prompts", "patterns", "hierarchy", "quantised"),
     ("catalogue",),
     ("llms", "subjects", "embeddings"),
     ("corpus", "ingest", "elsewhere", "sampling", "checkpoint", "extraction", "splits"),
     ("explainers", "simulators", "scorers", "verdicts", "audits", "unitkinds", "polysemy"),
-    ("pipeline", "evaluate", "suites", "comparing", "demo", "audited", "probing", "card", "why", "summary", "curves", "search", "status", "doctor"),
+    ("pipeline", "evaluate", "suites", "comparing", "demo", "audited", "probing", "card", "why", "summary", "curves", "searching", "status", "doctor"),
     ("cli", "web", "__main__"),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

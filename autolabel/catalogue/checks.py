@@ -75,7 +75,12 @@ SCORED_ON_TEST = Check(
     """SELECT c.model, c.layer, c.neuron, c.side, c.explanation FROM choices c
        WHERE c.score IS NOT NULL AND NOT EXISTS (
            SELECT 1 FROM scores s WHERE s.explanation = c.explanation AND s.split = 'test' AND s.value = c.score)""")
-CHECKS = (COUNTS_ADD_UP, LEAKS, ONE_SPLIT, NO_REPEATS, RECORDS_IN_SPLIT, SCORED_ON_TEST)
+AS_EXPLAINED = Check(
+    "as_explained", "every label and pattern in `labels` is its explanation's, and no control is among them",
+    """SELECT c.model, c.layer, c.neuron, c.side, c.explanation FROM choices c LEFT JOIN explanations e ON e.id = c.explanation
+       WHERE (e.id IS NOT NULL AND (c.label IS DISTINCT FROM nullif(e.text, '') OR c.pattern IS DISTINCT FROM e.pattern))
+          OR NOT coalesce(c.of_control, false) AND c.model IN (SELECT name FROM models WHERE is_control)""")
+CHECKS = (COUNTS_ADD_UP, LEAKS, ONE_SPLIT, NO_REPEATS, RECORDS_IN_SPLIT, SCORED_ON_TEST, AS_EXPLAINED)
 
 
 def check(catalogue: Catalogue, which: Check) -> Finding:

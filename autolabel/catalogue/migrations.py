@@ -22,7 +22,7 @@ from autolabel.types import digest
 STEPS: tuple[tuple[str, str], ...] = (  # (file, the oldest autolabel that reads the result)
     ("001_tables.sql", "0.1.0"), ("002_plain_means.sql", "0.1.0"), ("003_audits.sql", "0.1.0"), ("004_batches.sql", "0.1.0"),
     ("005_accounting.sql", "0.1.0"), ("006_kinds.sql", "0.1.0"), ("007_validity.sql", "0.1.0"), ("008_nulls.sql", "0.1.0"),
-    ("009_senses.sql", "0.1.0"), ("010_read_beyond.sql", "0.1.0"))
+    ("009_senses.sql", "0.1.0"), ("010_read_beyond.sql", "0.1.0"), ("011_search.sql", "0.1.0"))
 SCHEMA = len(STEPS)
 
 

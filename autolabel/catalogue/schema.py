@@ -38,6 +38,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "elsewhere": ("id",),
     "t_validity": ("elsewhere", "explanation", "subgroup"),
     "t_stale": ("subject_hash", "explanation"),
+    "vectors": ("embedder", "text"),
 }
 TABLES = tuple(KEYS)  # all but the two the store keeps for itself: meta, ledger
 VIEWS = ("neurons", "labels", "candidates", "exemplars", "leaderboard", "failures", "documents", "excerpts", "audits", "coverage", "accounting",

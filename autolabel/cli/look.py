@@ -39,14 +39,21 @@ def sql(query: str, as_csv: bool, timeout: float | None, db: str | None, as_json
 @click.command()
 @click.argument("text")
 @click.option("--keyword", is_flag=True, help="Only labels that contain the text.")
-@click.option("-n", "limit", default=10, show_default=True, help="Labels to show.")
-@shared("db", "json")
-def search(text: str, keyword: bool, limit: int, db: str | None, as_json: bool) -> None:
-    """Labels about something: by meaning, or by keyword."""
-    from autolabel.search import search as find
+@click.option("-n", "--limit", "limit", type=click.IntRange(min=1), default=10, show_default=True, help="Labels to show.")
+@click.option("--layer", default="", help="Only labels of this layer.")
+@click.option("--verdict", default="", help="Only labels with this verdict.")
+@click.option("--model", default="", metavar="NAME", help="Only labels of this model.")
+@shared("db", "quiet", "json")
+def search(text: str, keyword: bool, limit: int, layer: str, verdict: str, model: str, db: str | None, quiet: bool, as_json: bool) -> None:
+    """Labels about something: by meaning, or by keyword. The first search by meaning embeds the labels, and keeps their vectors."""
+    from autolabel.searching import search as find
 
-    columns, rows = find(open_catalogue(db), text, method="keyword" if keyword else "meaning", limit=limit)
-    print_rows(columns, rows, as_json=as_json)
+    with progress_bar(quiet) as progress:
+        found = find(open_catalogue(db), text, method="keyword" if keyword else "meaning", limit=limit, model=model, layer=layer, verdict=verdict,
+                     progress=progress)
+    print_rows(found.columns, found.rows, as_json=as_json)
+    if found.note:
+        note(found.note, quiet)
 
 
 @click.command()

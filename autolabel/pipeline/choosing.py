@@ -156,8 +156,8 @@ def _rows(result: TestResult, chosen: Mapping[Unit, Explanation], looks: Mapping
     rows = []
     for unit, e in chosen.items():
         row: dict[str, Any] = {"model": model, "layer": unit.layer, "site": unit.site, "neuron": unit.index, "side": unit.side,
-                               "explanation": e.id, "explainer": e.maker.explainer, "llm": e.maker.llm, "cost_usd": 0.0, "run": run,
-                               "test_looks": looks[unit][0]}
+                               "explanation": e.id, "label": e.text or None, "pattern": e.pattern, "explainer": e.maker.explainer, "llm": e.maker.llm,
+                               "cost_usd": 0.0, "run": run, "test_looks": looks[unit][0]}
         extra: dict[str, Any] = {"candidates": looks[unit][1]}
         if e.abstained is not None:
             row |= dict.fromkeys((*FIGURES, "simulator", "n", "rank", "contextual", "carries_over", "informative"))
@@ -183,12 +183,13 @@ def _write(catalogue: Catalogue, row: ModelRow, rows: list[dict[str, Any]], resu
     from autolabel.pipeline.scoring import score_columns
 
     mine = {_address(u) for u in units}
-    old = dicts(catalogue, "SELECT * EXCLUDE (verdict, reason, p, q_value) FROM choices WHERE model = ?", [row.name])
+    old = dicts(catalogue, "SELECT * EXCLUDE (verdict, reason, p, q_value, of_control) FROM choices WHERE model = ?", [row.name])
     names = list(rows[0])
     everything = [r for r in old if (r["layer"], r["site"], r["neuron"], r["side"]) not in mine] + rows
     judged = judge_all(everything, contested(catalogue, row.name, everything), polysemantic(catalogue, row.name, everything))
     columns = {name: [r[name] for r in everything] for name in names} | {
-        "verdict": judged.verdict.tolist(), "reason": judged.reason.tolist(), "p": judged.p.tolist(), "q_value": judged.q.tolist()}
+        "verdict": judged.verdict.tolist(), "reason": judged.reason.tolist(), "p": judged.p.tolist(), "q_value": judged.q.tolist(),
+        "of_control": row.is_control}
     scores = [*test_scores(result, SCORE_EXTRA), *read]
     with catalogue.writer() as writer:
         def replace_them(_connection: object) -> None:  # one transaction: a kill leaves the old choices or the new ones

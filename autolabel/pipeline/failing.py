@@ -14,9 +14,9 @@ from autolabel.types import Explanation, Score, Unit
 if TYPE_CHECKING:
     import duckdb
 
-CHOICE = ("explanation", "llm", "simulator", "score", "ci_low", "ci_high", "peak", "peak_low", "peak_high", "n", "baseline", "peak_baseline",
-          "ceiling", "rho_context", "rho_context_low", "rho_context_high", "contextual", "rho_new", "rho_new_low", "rho_new_high", "carries_over",
-          "informative", "rank", "mass_recall", "cost_usd")  # what a failed unit has nothing to say of
+CHOICE = ("explanation", "label", "pattern", "llm", "simulator", "score", "ci_low", "ci_high", "peak", "peak_low", "peak_high", "n", "baseline",
+          "peak_baseline", "ceiling", "rho_context", "rho_context_low", "rho_context_high", "contextual", "rho_new", "rho_new_low",
+          "rho_new_high", "carries_over", "informative", "rank", "mass_recall", "cost_usd")  # what a failed unit has nothing to say of
 COLUMNS = ("run", "model", "layer", "site", "neuron", "side", "explainer", "stage", "kind", "message", "reply", "created")
 
 

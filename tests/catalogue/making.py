@@ -39,7 +39,8 @@ def small(path: Path) -> Catalogue:
                             "split": ["select", "test"] * 2 + ["test"], "scorer": "correlation", "simulator": "pattern",
                             "value": [.5, .4, .3, .2, .1], "low": .0, "high": 1.0, "n": 9, "peak": .3,
                             "extra": [None, '{"verdict": "confirmed"}', None, '{"verdict": "rejected"}', '{"verdict": "confirmed"}']})
-        w.insert("choices", {**unit, "explanation": ["e0", "e1", "e2", "e3"], "explainer": "induce", "simulator": "pattern",
+        w.insert("choices", {**unit, "explanation": ["e0", "e1", "e2", "e3"], "label": ["words for a", "words for b", None, "noise"],
+                             "of_control": [False] * 3 + [True], "explainer": "induce", "simulator": "pattern",
                              "score": [.4, .2, None, .1], "verdict": ["confirmed", "rejected", "abstained", "confirmed"],
                              "reason": [None, None, "no pattern", None], "contextual": [True, False, None, None]})
         w.insert("failures", {"run": "r", "model": ["org/m", "org/m#shuffled"], "layer": "3", "site": "mlp", "neuron": 2, "side": "+",

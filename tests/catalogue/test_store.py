@@ -253,10 +253,14 @@ def test_an_older_file_is_brought_forward_with_its_rows(tmp_path: Path, monkeypa
         m.setattr(migrations, "SQL", old)
         migrations.create(connection)
         connection.execute("INSERT INTO type_means VALUES ('m', '0', '+', 1, 3, 'ab'::BLOB), ('m', '0', '+', 2, 4, 'cd'::BLOB)")
+        connection.execute("INSERT INTO models (name, is_control) VALUES ('m', false), ('c', true)")
+        connection.execute("INSERT INTO explanations (id, model, text, pattern, explainer) VALUES ('e', 'm', 'words', '{}', 'x'), ('f', 'm', '', NULL, 'x')")
+        connection.execute("INSERT INTO choices (model, layer, neuron, explanation) VALUES ('m', '0', 1, 'e'), ('m', '0', 2, 'f'), ('m', '0', 3, NULL), ('c', '0', 4, 'e')")
     again = Catalogue.open(tmp_path / "x.duckdb")
     assert again.read("SELECT type, n, mean FROM type_means ORDER BY type") == [(1, 3, b"ab"), (2, 4, b"cd")]
     assert again.read("SELECT value FROM meta WHERE key = 'schema'") == [(str(migrations.SCHEMA),)]
     assert again.read("SELECT count(*) FROM audits") == [(0,)]
+    assert again.read("SELECT neuron, label, pattern, explainer FROM labels ORDER BY neuron") == [(1, "words", "{}", "x"), (2, None, None, "x"), (3, None, None, None)]
 
 
 def test_labels_that_ran_beyond_their_corpus_say_so_after_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

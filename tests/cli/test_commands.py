@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import os
 import signal
 import subprocess
@@ -79,14 +80,19 @@ def test_a_shared_document_is_found_by_check(small: Path, tmp_path: Path, capsys
     assert code == 4 and "one_split" in err
 
 
-def test_probe_and_search(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_probe_and_search(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "probe", "They opened their umbrellas on Monday.", "--db", str(small), "--json")
     rows = json.loads(out)
     assert code == 0 and rows and all(row["of max"] > 0 and row["label"] and row["verdict"] for row in rows)
     assert rows[0]["token"].startswith("(whole text)") and {row["token"] for row in rows} & {"monday", "Monday", "They", "their"}
-    code, out, _ = run(capsys, "search", "pronouns", "--db", str(small), "--json", "-n", "5")
+    mine = tmp_path / "mine.duckdb"  # a search stores vectors
+    shutil.copy(small, mine)
+    code, out, _ = run(capsys, "search", "pronouns", "--db", str(mine), "--json", "--limit", "5", "--verdict", "confirmed", "--layer", "4")
     found = json.loads(out)
-    assert code == 0 and len(found) == 5 and found == sorted(found, key=lambda r: -r["similarity"])
+    assert code == 0 and len(found) == 5 and found == sorted(found, key=lambda r: -r["similarity"]) and {r["verdict"] for r in found} == {"confirmed"}
+    assert "pronoun" in found[0]["label"] or {"she", "he", "they"} & set(found[0]["label"].replace(",", "").split())
+    code, _, err = run(capsys, "search", "pronouns", "--db", str(mine), "--layer", "9")
+    assert code == 2 and "it has the layers 4" in err
     code, out, _ = run(capsys, "search", "the", "--keyword", "--db", str(small), "--json")
     assert code == 0 and all("the" in row["label"].lower() for row in json.loads(out))
 

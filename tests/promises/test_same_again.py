@@ -91,7 +91,7 @@ def finish(catalogue: Catalogue, layers: int) -> int:
     with catalogue.writer() as writer:
         writer.delete("choices", "model = 'minilm'")
         u = {"model": "minilm", "layer": [x.layer for x in units], "site": "mlp", "neuron": [x.index for x in units], "side": [x.side for x in units]}
-        writer.insert("choices", {**u, "explanation": [e.id for e in made], "explainer": "structured", "simulator": "pattern", "score": .4, "p_foreign": .01, "p_size": .01,
+        writer.insert("choices", {**u, "explanation": [e.id for e in made], "label": one.text, "pattern": one.pattern, "explainer": "structured", "simulator": "pattern", "score": .4, "p_foreign": .01, "p_size": .01,
                                   "verdict": "confirmed", "reason": "q < .05", "test_looks": 1, "extra": [json.dumps({"candidates": digest([e.id])}) for e in made]})
     rejudge(catalogue, row.name)
     return len(units)

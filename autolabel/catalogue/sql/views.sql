@@ -13,16 +13,14 @@ WHERE u.side = '+' AND u.model NOT IN (SELECT name FROM models WHERE is_control)
 CREATE OR REPLACE VIEW labels AS
 SELECT c.model || '/' || c.layer || '-' || c.site || '/' || CASE c.side WHEN '-' THEN '-' ELSE '' END || c.neuron AS unit,
        c.model, c.layer, c.site, c.neuron, c.side,
-       nullif(e.text, '') AS label, e.pattern,
-       coalesce(e.explainer, c.explainer) AS explainer, coalesce(e.llm, c.llm) AS llm, c.simulator,
+       c.label, c.pattern, c.explainer, c.llm, c.simulator,
        c.score, c.ci_low, c.ci_high, c.peak, c.peak_low, c.peak_high, c.n,
        c.p_foreign, c.p_size, c.p, c.q_value, c.baseline, c.peak_baseline, c.ceiling,
        c.rho_context, c.rho_context_low, c.rho_context_high, c.contextual,
        c.rho_new, c.rho_new_low, c.rho_new_high, c.carries_over, c.informative, c.rank, c.mass_recall,
        c.verdict, c.reason, c.test_looks, c.cost_usd
 FROM choices c
-LEFT JOIN explanations e ON e.id = c.explanation
-WHERE c.model NOT IN (SELECT name FROM models WHERE is_control);
+WHERE NOT coalesce(c.of_control, false);
 
 -- One row per explanation and simulator: rho and peak on select and, where it was looked at, on test.
 CREATE OR REPLACE VIEW candidates AS
