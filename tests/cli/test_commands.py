@@ -87,6 +87,11 @@ def test_probe_and_search(small: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert rows[0]["token"].startswith("(whole text)") and {row["token"] for row in rows} & {"monday", "Monday", "They", "their"}
     mine = tmp_path / "mine.duckdb"  # a search stores vectors
     shutil.copy(small, mine)
+    import autolabel as al
+
+    catalogue = al.open_catalogue(mine)
+    with catalogue.writer() as writer:
+        writer.delete("choices", "neuron >= 300")  # embedding a label takes 20 ms
     code, out, _ = run(capsys, "search", "pronouns", "--db", str(mine), "--json", "--limit", "5", "--verdict", "confirmed", "--layer", "4")
     found = json.loads(out)
     assert code == 0 and len(found) == 5 and found == sorted(found, key=lambda r: -r["similarity"]) and {r["verdict"] for r in found} == {"confirmed"}
