@@ -38,6 +38,7 @@ class Best:
         self.bar = torch.full((cells,), FLOOR, device=device)  # what a value must reach
         self._order = np.tile(np.arange(self.places), (cells, 1))  # places of each cell, the best first, from the K-th on free (CPU only)
         self._waiting = np.zeros(cells, np.int64)  # how many of the free ones are taken
+        self._n_waiting = 0  # of all cells
 
     @property
     def lazy(self) -> bool:
@@ -58,15 +59,18 @@ class Best:
         while len(b):
             c = cell.numpy()
             order = np.argsort(c, kind="stable")
-            counts = np.bincount(c, minlength=self.cells)
+            ordered = c[order]
+            first = np.flatnonzero(np.diff(ordered, prepend=-1))
+            counts, touched = np.diff(first, append=len(c)), ordered[first]
             place = np.empty(len(c), np.int64)  # number of the candidate among those that its cell waits for
-            place[order] = np.arange(len(c)) - np.repeat(np.cumsum(counts) - counts, counts)
+            place[order] = np.arange(len(c)) - np.repeat(first, counts)
             place += self._waiting[c]
-            self._waiting = np.minimum(self._waiting + counts, self.places - self.k)
             fits = place < self.places - self.k
+            self._waiting[touched] = np.minimum(self._waiting[touched] + counts, self.places - self.k)
             if fits.all():
                 self._put(b, cell, value, place, ids, rows)
-                if self._waiting.sum() > STALE * self.cells:
+                self._n_waiting += len(c)
+                if self._n_waiting > STALE * self.cells:
                     self._sort()
                 return
             keep = torch.from_numpy(fits)
@@ -90,7 +94,7 @@ class Best:
 
     def _sort(self) -> None:
         """Order the cells that have candidates, and free all places but the K best."""
-        touched = np.flatnonzero(self._waiting)
+        self._n_waiting, touched = 0, np.flatnonzero(self._waiting)
         if not len(touched):
             return
         k, value, ids = self.k, self.value.numpy(), self.id.numpy()
@@ -152,4 +156,5 @@ class Best:
             kept[:, :k].copy_(torch.from_numpy(state[name]))
             kept[:, k:] = empty
         self._order, self._waiting = np.tile(np.arange(self.places), (self.cells, 1)), np.zeros(self.cells, np.int64)
+        self._n_waiting = 0
         self.bar = self.value[:, k - 1].clamp(min=FLOOR)

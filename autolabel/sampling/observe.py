@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autolabel.sampling.bags import BatchTokens
 from autolabel.sampling.best import Best
 from autolabel.sampling.moments import Moments
 from autolabel.sampling.priority import Priority
 from autolabel.sampling.shared import Spool
 from autolabel.sampling.strata import Strata
 from autolabel.sampling.typesums import TypeSums, TypeTable
-from autolabel.sampling.work import Scratch, Sides, Work
+from autolabel.sampling.work import Content, Part, Scratch, Work
 from autolabel.types import Side, Site
 
 TOP = 20  # exemplars of each unit and split
@@ -41,13 +42,13 @@ class Records:
         self.top = Best(site.width, TOP, frame.context, frame.device)
         self.random: dict[int, NDArray[np.float32]] = {}  # excerpt id -> a [T, U]
 
-    def add(self, s: Sides, work: Work, peak: Tensor) -> None:
+    def add(self, content: Content, work: Work, peak: Tensor) -> None:
         """One batch; peak [B, U] of this side."""
         ids, _ = work.on(peak.device)
-        self.top.add(peak, ids, lambda b, unit: s.rows(self.sign, b, unit))
+        self.top.add(peak, ids, lambda b, unit: content.rows(self.sign, b, unit))
         for b, number in enumerate(work.ids.tolist()):
             if number in self.frame.random:
-                a = (s.x[b, s.span] * self.sign).clamp_min(0)
+                a = (content.x[b] * self.sign).clamp_min(0)
                 a[~torch.from_numpy(work.valid[b]).to(a.device)] = 0
                 self.random[number] = a.cpu().numpy()
 
@@ -72,19 +73,25 @@ class ExplainSide:
         self.fired = torch.zeros(site.width, dtype=torch.float64, device=frame.device)
         self.types = TypeSums(table, site.width, frame.context, frame.device)
         self.strata = Strata(top, frame.context, frame.device)
+        self._fired: list[Tensor] = []  # of the parts of a batch
 
-    def add(self, s: Sides, work: Work, peak: Tensor) -> None:
-        """One batch; peak [B, U] of this side."""
-        flat, bags = s.x.view(-1, s.x.shape[-1]), s.bags
-        z = self.frame.scratch.like(flat)
-        (torch.gt if self.sign > 0 else torch.lt)(flat, 0, out=z)
-        self.fired += bags.windows.sum(z).sum(0)
-        a = s.a(self.sign, z)
-        self.types.add(a, bags)
-        self.types.add_squares(self.moments.add(a, z, bags.windows, bags.outside), bags)
-        self.records.add(s, work, peak)
+    def part(self, part: Part, a: Tensor, lists: BatchTokens) -> None:
+        """a [b, t, U] of some windows and positions, overwritten."""
+        self.moments.add(a, part.special)
+        self.types.part(a, part, lists)
+        self._fired.append(a.sign_().view(-1, a.shape[-1]).sum(0))
+
+    def add(self, content: Content, work: Work, peak: Tensor) -> None:
+        """One batch, all of whose parts were seen; peak [B, U] of this side."""
+        self.fired += torch.stack(self._fired).sum(0, dtype=torch.float64)
+        self._fired = []
+        self.moments.settle()
+        lists = content.lists
+        rest, alone = (content.tokens(self.sign, tokens.at) for tokens in (lists.rest, lists.alone))
+        self.types.add(rest, alone, self.moments.pivot, lists)
+        self.records.add(content, work, peak)
         ids, _ = work.on(peak.device)
-        self.strata.add(peak, ids, lambda b, unit: s.rows(self.sign, b, unit))
+        self.strata.add(peak, ids, lambda b, unit: content.rows(self.sign, b, unit))
 
     def state(self) -> State:
         """Everything that was counted and kept."""
@@ -112,18 +119,24 @@ class ExplainSite:
 
     def visit(self, x: Tensor, span: slice, work: Work) -> None:
         """x [B, T', U] float32, left as it is."""
-        bags = work.bags(x, span)
-        if not bags.n:
+        content = Content(x, span, work)
+        if not content.lists.n:
             return
-        s = Sides(x, span, bags)
-        peak, negative = s.peak(1), s.peak(-1)
+        peak, negative = content.per_window(-torch.inf), content.per_window(torch.inf)
+        for part in content.parts():
+            z = part.copy(self.frame.scratch.like(part.x))
+            self.moments.add(z, part.special)
+            part.raise_to(peak, z)
+            part.lower_to(negative, z)
+            for side, gathered in self.sides.items():
+                gathered.part(part, z.clamp_min_(0) if side == "+" else part.a(-1, z), content.lists)
+        self.moments.settle()
+        negative.neg_()
         torch.maximum(self.high, peak.amax(0), out=self.high)
         torch.minimum(self.low, -negative.amax(0), out=self.low)
-        flat = x.view(-1, x.shape[-1])
-        self.moments.add(flat, self.frame.scratch.like(flat), bags.windows, bags.outside)
         for side, gathered in self.sides.items():
-            gathered.add(s, work, peak if side == "+" else negative)
-        self.spool.add(x[:, span], work.valid, work.ids)
+            gathered.add(content, work, peak if side == "+" else negative)
+        self.spool.add(content.x, work.valid, work.ids)
 
     def state(self) -> State:
         """Everything that was counted and kept (the spool is a file of its own)."""
@@ -152,16 +165,19 @@ class EvidenceSite:
 
     def visit(self, x: Tensor, span: slice, work: Work) -> None:
         """x [B, T', U] float32, left as it is."""
-        bags = work.bags(x, span)
-        if not bags.n:
+        content = Content(x, span, work)
+        if not content.lists.n:
             return
-        s = Sides(x, span, bags)
         ids, u = work.on(x.device)
         assert u is not None
-        z = self.frame.scratch.like(x.view(-1, x.shape[-1]))
         for side, records in self.records.items():
-            records.add(s, work, s.peak(records.sign))
-            self.priority[side].add(s.a(records.sign, z), bags, ids, u)
+            peak, square = content.per_window(0.0), content.per_window(0.0)
+            for part in content.parts():
+                a = part.a(records.sign, self.frame.scratch.like(part.x))
+                part.raise_to(peak, a)
+                square[part.windows] += self.priority[side].spread(a, part.special)
+            records.add(content, work, peak)
+            self.priority[side].add(square, ids, u)
 
     def state(self) -> State:
         """Everything that was kept."""
@@ -182,14 +198,15 @@ class HeadSite:
     """One layer on the first excerpts in hash order: the largest a of each side; and x itself where there is room, to be shown again."""
 
     def __init__(self, site: Site, device: torch.device) -> None:
-        self.site = site
+        self.site, self.scratch = site, Scratch()
         self.tops = {side: torch.zeros(site.width, device=device) for side in site.sides}
 
     def visit(self, x: Tensor, span: slice, work: Work) -> None:
         """x [B, T', U] float32."""
-        s = Sides(x, span, work.bags(x, span))
-        for side, top in self.tops.items():
-            torch.maximum(top, s.peak(SIGN[side]).amax(0), out=top)
+        content = Content(x, span, work)
+        for part in content.parts():
+            for side, top in self.tops.items():
+                torch.maximum(top, part.a(SIGN[side], self.scratch.like(part.x)).amax((0, 1)), out=top)
 
 
 def _under(prefix: str, state: State) -> State:

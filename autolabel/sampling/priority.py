@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autolabel.sampling.bags import BatchBags
 from autolabel.sampling.best import Best
 from autolabel.stats.uniform import uniform
 
@@ -25,12 +24,16 @@ class Priority:
         self.mean, self.seed, self.device = mean.float().to(device), seed, device
         self.best = Best(len(mean), SIZE, 0, device)
 
-    def add(self, a: Tensor, bags: BatchBags, ids: Tensor, u: Tensor) -> None:
-        """a [B * T', U] >= 0, overwritten; ids and u [B]."""
+    def spread(self, a: Tensor, special: Tensor | None) -> Tensor:
+        """[b, U] sums of (a - m)^2 of windows a [b, t, U] >= 0, which are overwritten; the tokens `special` [b, t] do not count."""
         torch.sub(a, self.mean, out=a)
-        torch.square(a, out=a)
-        s = bags.windows.sum(a).sqrt_()
-        self.best.add(s.div_(u[:, None]), ids, _no_rows)
+        if special is not None:
+            a[special] = 0
+        return torch.square(a, out=a).sum(1)
+
+    def add(self, square: Tensor, ids: Tensor, u: Tensor) -> None:
+        """square [B, U]: s^2, overwritten; ids and u [B]."""
+        self.best.add(square.sqrt_().div_(u[:, None]), ids, _no_rows)
 
     def result(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
         """s, id and key [U, 64], the largest key first; key 0 where there are fewer windows."""

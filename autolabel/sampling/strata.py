@@ -32,13 +32,13 @@ class Strata:
     def add(self, peak: Tensor, ids: Tensor, rows: Rows) -> None:
         """peak [B, U] largest x of each window (below 0 counts as 0), ids [B]; rows(window, unit) -> [C, T]."""
         step = (peak * self._scale).nan_to_num_(0.0).clamp_(0, STRATA - 1).to(torch.int64)
-        cell = step * self.units + self._column
+        cell = step.mul_(self.units).add_(self._column)
         self.count.scatter_add_(0, cell.reshape(-1), torch.ones_like(cell).reshape(-1))
         value = nearness(ids)
         def of_cell(b: Tensor, c: Tensor) -> Tensor:
             return rows(b, c % self.units)
         if self.best.lazy:
-            b, unit = (value[:, None] >= self.best.bar[cell]).nonzero(as_tuple=True)
+            b, unit = (value[:, None] >= self.best.bar.index_select(0, cell.view(-1)).view(cell.shape)).nonzero(as_tuple=True)
             if len(b):
                 self.best.offer(b, cell[b, unit], value[b], ids, of_cell)
             return

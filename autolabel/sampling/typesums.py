@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autolabel.sampling.bags import BatchBags
+from autolabel.sampling.bags import BatchTokens
+from autolabel.sampling.work import Part
 
 Ints = NDArray[np.int64]
 BUDGET = 1 << 30  # bytes of all tables together
@@ -78,22 +79,31 @@ class TypeSums:
         self.rest = torch.zeros(context, units, dtype=torch.float64, device=device)  # by position, of the types that are not eligible
         self.rest_n = np.zeros(context, np.int64)
         self.alone_square = torch.zeros(units, dtype=torch.float64, device=device)  # sum of (a - pivot)^2 outside the repeated types
+        self._every: Tensor | None = None  # [T, U] sums by position of the batch that is being read
 
-    def add(self, a: Tensor, bags: BatchBags) -> None:
-        """a [B * T', U] >= 0."""
-        types, rows = bags.by_type
-        self.sum.index_add_(0, rows, types.sum(a))
-        position = bags.by_position
-        length = len(position.counts)
-        self.position[:length] += position.sum(a)
-        self.position_n[:length] += position.counts
-        if len(bags.rest_by_position.index):
-            self.rest[:length] += bags.rest_by_position.sum(a)
-            self.rest_n[:length] += bags.rest_by_position.counts
+    def part(self, a: Tensor, part: Part, lists: BatchTokens) -> None:
+        """a [b, t, U] >= 0 of some windows and positions, contiguous, 0 at special ids."""
+        rows, flat = lists.type_row[part.windows, part.positions].reshape(-1), a.view(-1, a.shape[-1])
+        if a.device.type == "cpu":
+            self.sum.index_add_(0, rows, flat)
+        else:  # sorts first: the result does not depend on who comes when
+            self.sum.index_put_((rows,), flat, accumulate=True)
+        if self._every is None:
+            self._every = a.new_zeros(lists.tokens.shape[1], a.shape[-1])
+        self._every[part.positions] += a.sum(0)
 
-    def add_squares(self, shifted: Tensor, bags: BatchBags) -> None:
-        """shifted [B * T', U]: a - pivot of the same batch."""
-        self.alone_square += shifted[bags.alone.index].square_().sum(0, dtype=torch.float64)
+    def add(self, rest: Tensor, alone: Tensor, pivot: Tensor | None, lists: BatchTokens) -> None:
+        """A batch, all of whose parts were seen: rest [n, U] and alone [m, U] are the a of the tokens in these lists."""
+        assert self._every is not None
+        length = len(self._every)
+        seldom = torch.zeros_like(self._every).index_add_(0, lists.rest.position, rest)
+        self.position[:length] += self._every.double().sub_(seldom)
+        self.position_n[:length] += lists.counts - lists.rest.counts
+        self.rest[:length] += seldom
+        self.rest_n[:length] += lists.rest.counts
+        if pivot is not None:  # else nothing was seen yet
+            self.alone_square += alone.sub(pivot).square_().sum(0, dtype=torch.float64)
+        self._every = None
 
     def means(self, block: slice) -> NDArray[np.float32]:
         """[rows, U] mean of a by type, some rows of the table."""

@@ -1,7 +1,13 @@
-"""One batch on its way through all layers: what every layer needs to know of it, computed once."""
+"""One batch on its way through all layers: what every layer needs to know of it, computed once; and how a layer's numbers are walked through.
+
+What a statistic costs on a CPU is its passes over memory. So a batch is walked through in small parts: the first operation fetches
+one, reading rows in order, and all others find it in the cache, at a third of the time of whole-batch operations.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,26 +15,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autolabel.sampling.bags import BatchBags
+from autolabel.sampling.bags import BatchTokens
 
 if TYPE_CHECKING:
     from autolabel.sampling.typesums import TypeTable
 
 Ints = NDArray[np.int64]
+POSITIONS = 8  # of a part
+PART_BYTES = 800_000  # of a part: with a copy it fits a core's own cache
 
 
 class Scratch:
-    """One buffer for all layers, made anew only when a larger one is needed."""
+    """Buffers that all layers share, made anew only when larger ones are needed."""
 
     def __init__(self) -> None:
-        self._buffer: Tensor | None = None
+        self._buffer: dict[str, Tensor] = {}
 
-    def like(self, x: Tensor) -> Tensor:
-        """Uninitialised memory of x's shape, type and device."""
-        n = x.numel()
-        if self._buffer is None or self._buffer.numel() < n or self._buffer.device != x.device:
-            self._buffer = torch.empty(n, dtype=x.dtype, device=x.device)
-        return self._buffer[:n].view(x.shape)
+    def like(self, x: Tensor, name: str = "") -> Tensor:
+        """Uninitialised contiguous memory of x's shape, type and device; what one `name` was given before is overwritten."""
+        n, buffer = x.numel(), self._buffer.get(name)
+        if buffer is None or buffer.numel() < n or buffer.device != x.device:
+            buffer = self._buffer[name] = torch.empty(n, dtype=x.dtype, device=x.device)
+        return buffer[:n].view(x.shape)
 
 
 class Work:
@@ -41,15 +49,14 @@ class Work:
         self.ids, self.tokens, self.table = ids, tokens, table
         self.valid = ~np.isin(tokens, special) if len(special) else np.ones(tokens.shape, np.bool_)
         self._u = u
-        self._bags: dict[tuple[int, int], BatchBags] = {}
+        self._lists: BatchTokens | None = None
         self._device: torch.device | None = None
 
-    def bags(self, x: Tensor, span: slice) -> BatchBags:
-        """The bags for tensors shaped like x [B, T', U] with content at x[:, span]."""
-        key = x.shape[1], span.start or 0
-        if key not in self._bags:
-            self._bags[key] = BatchBags(self.tokens, self.valid, *key, x.device, self.table)
-        return self._bags[key]
+    def lists(self, device: torch.device) -> BatchTokens:
+        """What its tokens are summed into."""
+        if self._lists is None or self._lists.device != device:
+            self._lists = BatchTokens(self.tokens, self.valid, device, self.table)
+        return self._lists
 
     def on(self, device: torch.device) -> tuple[Tensor, Tensor | None]:
         """ids [B] and u [B] (float32) on the device."""
@@ -60,36 +67,71 @@ class Work:
         return self._ids, self._uniform
 
 
-class Sides:
-    """x of one layer and batch, with what special ids inside the content need: nothing where there are none."""
+@dataclass(frozen=True)
+class Part:
+    """Some windows of a batch, some positions."""
 
-    def __init__(self, x: Tensor, span: slice, bags: BatchBags) -> None:
-        self.x, self.span, self.bags = x, span, bags
+    windows: slice
+    positions: slice
+    x: Tensor  # [b, t, U]; a view
+    special: Tensor | None  # [b, t] true at special ids inside the content; None where there are none
 
-    def _filled(self, sign: int) -> Tensor:
-        """Content [B, T, U], special ids below everything on this side."""
-        if self.bags.all_valid:
-            return self.x[:, self.span]
-        x = self.x.clone()
-        x.view(-1, x.shape[-1])[self.bags.invalid_rows] = -torch.inf * sign
-        return x[:, self.span]
-
-    def peak(self, sign: int) -> Tensor:
-        """[B, U] largest sign * x of each window."""
-        y = self._filled(sign)
-        return y.amax(1) if sign > 0 else -y.amin(1)
+    def copy(self, out: Tensor) -> Tensor:
+        """out [b, t, U]: x; 0 at special ids."""
+        return self._emptied(out.copy_(self.x))
 
     def a(self, sign: int, out: Tensor) -> Tensor:
-        """max(sign * x, 0), [B * T', U], written to `out`."""
-        flat = self.x.view(-1, self.x.shape[-1])
-        if sign > 0:
-            return torch.clamp_min(flat, 0, out=out)
-        return torch.neg(flat, out=out).clamp_min_(0)
+        """out [b, t, U]: max(sign * x, 0); 0 at special ids."""
+        return self._emptied(torch.clamp_min(self.x, 0, out=out) if sign > 0 else torch.neg(self.x, out=out).clamp_min_(0))
+
+    def raise_to(self, largest: Tensor, x: Tensor) -> None:
+        """largest [B, U]: of each window, raised to that of x [b, t, U] where this is larger; special ids are passed over."""
+        at = largest[self.windows]
+        torch.maximum(at, (x if self.special is None else x.masked_fill(self.special[..., None], -torch.inf)).amax(1), out=at)
+
+    def lower_to(self, smallest: Tensor, x: Tensor) -> None:
+        """The same for the smallest."""
+        at = smallest[self.windows]
+        torch.minimum(at, (x if self.special is None else x.masked_fill(self.special[..., None], torch.inf)).amin(1), out=at)
+
+    def _emptied(self, out: Tensor) -> Tensor:
+        return out if self.special is None else out.masked_fill_(self.special[..., None], 0)
+
+
+class Content:
+    """x [B, T', U] of one layer and batch, left as it is, and its content x[:, span] [B, T, U]."""
+
+    def __init__(self, x: Tensor, span: slice, work: Work) -> None:
+        self.x, self.lists = x[:, span], work.lists(x.device)
+
+    def parts(self) -> Iterator[Part]:
+        """The content in parts (on an accelerator all at once). A part is about as many windows as positions: what is reduced over
+        either is small then."""
+        windows, length, units = self.x.shape
+        few, some = windows, length
+        if self.x.device.type == "cpu":
+            some = min(length, POSITIONS)
+            few = max(1, PART_BYTES // (some * units * 4))
+        for w in range(0, windows, few):
+            for t in range(0, length, some):
+                rows, columns = slice(w, min(w + few, windows)), slice(t, min(t + some, length))
+                special = self.lists.special
+                yield Part(rows, columns, self.x[rows, columns], None if special is None else special[rows, columns])
+
+    def per_window(self, value: float) -> Tensor:
+        """[B, U] to begin with."""
+        return self.x.new_full((len(self.x), self.x.shape[-1]), value)
+
+    def tokens(self, sign: int, at: Tensor) -> Tensor:
+        """[n, U] a of the tokens at [n], places in the content read as [B * T]; none of them special."""
+        length = self.x.shape[1]
+        y = self.x[at // length, at % length]
+        return y.clamp_min_(0) if sign > 0 else y.neg_().clamp_min_(0)
 
     def rows(self, sign: int, b: Tensor, unit: Tensor) -> Tensor:
         """[C, T] a of window b[i] and unit[i]; 0 at special ids."""
-        y = self.x[b, self.span, unit]
+        y = self.x[b, :, unit]
         y = y.clamp_min_(0) if sign > 0 else y.neg_().clamp_min_(0)
-        if not self.bags.all_valid:
-            y[~torch.from_numpy(self.bags.valid).to(y.device)[b]] = 0
+        if self.lists.special is not None:
+            y[self.lists.special[b]] = 0
         return y

@@ -74,12 +74,11 @@ def _measured(subject: Subject, windows: Ints, batch_size: int) -> list[tuple[st
     """What is compared with the bare pass: (name, bar, run one batch of ids and tokens)."""
     import torch
 
-    from autolabel.sampling.bags import Bags
     from autolabel.sampling.moments import Moments
     from autolabel.sampling.observe import EvidenceSite, ExplainSite, Frame, Records
     from autolabel.sampling.shared import Places, Spool
     from autolabel.sampling.typesums import TypeTable
-    from autolabel.sampling.work import Scratch, Sides, Work
+    from autolabel.sampling.work import Content, Scratch, Work
     from autolabel.stats.uniform import uniform
 
     device = getattr(subject, "device", torch.device("cpu"))
@@ -99,18 +98,21 @@ def _measured(subject: Subject, windows: Ints, batch_size: int) -> list[tuple[st
             self.fired = torch.zeros(site.width, dtype=torch.float64, device=device)
 
         def visit(self, x: torch.Tensor, span: slice, work: Work) -> None:
-            bags = work.bags(x, span)
-            s = Sides(x, span, bags)
-            peak, negative = s.peak(1), s.peak(-1)
+            content = Content(x, span, work)
+            peak, negative = content.per_window(-torch.inf), content.per_window(torch.inf)
+            fired = []
+            for part in content.parts():
+                z = part.copy(frame.scratch.like(part.x))
+                self.moments.add(z, part.special)
+                part.raise_to(peak, z)
+                part.lower_to(negative, z)
+                fired.append(torch.gt(z, 0, out=z).view(-1, x.shape[-1]).sum(0))
+            self.moments.settle()
+            self.fired += torch.stack(fired).sum(0, dtype=torch.float64)
             torch.maximum(self.high, peak.amax(0), out=self.high)
-            torch.minimum(self.low, -negative.amax(0), out=self.low)
-            flat = x.view(-1, x.shape[-1])
-            z = frame.scratch.like(flat)
-            window: Bags = bags.windows
-            self.fired += window.sum(torch.gt(flat, 0, out=z)).sum(0)
-            self.moments.add(flat, z, window, bags.outside)
+            torch.minimum(self.low, negative.amin(0), out=self.low)
             for side, records in self.records.items():
-                records.add(s, work, peak if side == "+" else negative)
+                records.add(content, work, peak if side == "+" else negative.neg_())
 
     lean = {site: Lean(site) for site in subject.sites}
     folder = Path(tempfile.mkdtemp(prefix="autolabel-bench-"))

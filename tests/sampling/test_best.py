@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autolabel.sampling.bags import Bags
 from autolabel.sampling.best import Best
 from autolabel.sampling.moments import Moments
 from autolabel.sampling.shared import quantiles
 from autolabel.sampling.strata import Strata
+from autolabel.sampling.work import Content, Work
 from autolabel.stats.uniform import uniform
 
 CPU = torch.device("cpu")
@@ -80,21 +80,42 @@ def test_strata_agree_between_strategies():
     assert found[0][0].sum(0).tolist() == [60, 60, 60]
 
 
-def test_moments_keep_their_digits_far_from_zero():
+@pytest.mark.parametrize("far", [0, 1000])
+def test_moments_keep_their_digits_far_from_zero(far):
     rng = np.random.default_rng(2)
-    x = (1000 + 0.01 * rng.normal(size=(640, 3))).astype(np.float32)
+    x = (np.array([far, 0, 1]) + 0.01 * rng.normal(size=(640, 3))).astype(np.float32)
     moments = Moments(3, CPU)
     for first in range(0, 640, 64):
-        rows = torch.from_numpy(x[first:first + 64])
-        moments.add(rows, torch.empty_like(rows), Bags.of(np.arange(64), np.full(8, 8), CPU))
-    assert moments.mean() == pytest.approx(x.astype(np.float64).mean(0), rel=1e-7)
-    assert np.sqrt(moments.variance()) == pytest.approx(x.astype(np.float64).std(0), rel=1e-3)
+        moments.add(torch.from_numpy(x[first:first + 64].reshape(8, 8, 3)))
+        if first % 128:
+            moments.settle()  # twice a batch
+    assert moments.n == 640
+    assert moments.mean() == pytest.approx(x.astype(np.float64).mean(0), rel=1e-7, abs=1e-8)
+    assert np.sqrt(moments.variance()) == pytest.approx(x.astype(np.float64).std(0), rel=1e-5)
 
 
-def test_bags_leave_out_what_is_in_none_and_may_be_empty():
-    rows = torch.tensor([[1.0], [10.0], [torch.inf], [100.0]])
-    assert Bags.of(np.array([0, 1, 3]), np.array([2, 0, 1]), CPU).sum(rows).tolist() == [[11.0], [0.0], [100.0]]
-    assert Bags.of(np.zeros(0, np.int64), np.array([0, 0]), CPU).sum(rows).tolist() == [[0.0], [0.0]]
+def test_moments_pass_over_special_tokens_and_need_no_pivot_near_zero():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(4, 6, 8, 5)).astype(np.float32)
+    special = rng.random((4, 6, 8)) < 0.3
+    moments = Moments(5, CPU)
+    for batch, mask in zip(x, special, strict=True):
+        moments.add(torch.from_numpy(batch), torch.from_numpy(mask))
+        moments.settle()
+    kept = x[~special].astype(np.float64)
+    assert not moments.shift
+    assert moments.mean() == pytest.approx(kept.mean(0), abs=1e-6)
+    assert moments.variance() == pytest.approx(kept.var(0), rel=1e-5)
+
+
+@pytest.mark.parametrize("windows, length, units", [(1, 5, 3), (7, 64, 1536), (33, 13, 700)])
+def test_parts_of_a_batch_are_all_of_it_once(windows, length, units):
+    x = torch.arange(windows * (length + 2), dtype=torch.float32).view(windows, length + 2, 1).expand(-1, -1, units).contiguous()
+    content = Content(x, slice(1, length + 1), Work(np.arange(windows), np.zeros((windows, length), np.int64), np.zeros(0, np.int64)))
+    seen = torch.zeros(windows, length)
+    for part in content.parts():
+        seen[part.windows, part.positions] += part.x[..., 0]
+    assert torch.equal(seen, x[:, 1:-1, 0])
 
 
 def test_uniforms_are_uniform_and_differ_by_seed():
