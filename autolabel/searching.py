@@ -81,7 +81,7 @@ class Searcher:
         self._commit = ""
 
     def search(self, text: str, *, limit: int = 10, model: str = "", layer: str = "", verdict: str = "") -> Found:
-        """The labels most like `text`: COLUMNS, by cosine, equals by score. A cosine of 8-bit vectors is within .002 of the exact one.
+        """The labels most like `text`: COLUMNS, by cosine, equals by score. A cosine of 8-bit vectors is within about .002 of the exact one.
 
         model, layer, verdict: only labels of these. Raises SetupError for an empty text, a limit below 1, a filter of what there is not.
         """
@@ -143,7 +143,8 @@ class Searcher:
         """The labels with the texts `at`, best first."""
         where, params = only.sql()
         return self.catalogue.read(
-            "SELECT similarity, unit, label, score, verdict FROM labels JOIN (SELECT unnest(?::VARCHAR[]) AS label, unnest(?::DOUBLE[]) AS similarity) "
+            "SELECT similarity, unit, label, score, verdict FROM labels "
+            "JOIN (SELECT unnest(?::VARCHAR[]) AS label, unnest(?::DOUBLE[]) AS similarity) "
             f"USING (label) WHERE true {where} ORDER BY similarity DESC, {ORDER} LIMIT ?",
             [[self._texts[i] for i in at.tolist()], similarity[at].tolist(), *params, limit])
 

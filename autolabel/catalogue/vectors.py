@@ -37,6 +37,7 @@ def write(catalogue: Catalogue, embedder: str, texts: Sequence[str], values: NDA
 
     def work(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("DELETE FROM vectors WHERE embedder = ? AND text IN (SELECT unnest(?::VARCHAR[]))", [embedder, list(texts)])
-        columns.insert(connection, "vectors", {"embedder": embedder, "text": list(texts), "scale": scale, "vector": [row.tobytes() for row in values]})
+        columns.insert(connection, "vectors", {"embedder": embedder, "text": list(texts), "scale": scale,
+                                               "vector": [row.tobytes() for row in values]})
     with catalogue.writer() as writer:
         writer.write(work)

@@ -27,13 +27,14 @@ DIMENSIONS = 384
 FILTER = "SELECT unit, label, score, verdict FROM labels WHERE verdict = 'confirmed' AND score > .6 ORDER BY score DESC LIMIT 20"
 QUERIES = ("clinical text", "words for units of time", "names of cities in Asia", "a verb in the past tense", "punctuation after a number")
 EXPLANATIONS = """INSERT INTO explanations (id, model, layer, site, neuron, side, text, pattern, explainer, settings, run)
-    SELECT substr(sha256(i::VARCHAR), 1, 16), 'big', (i // {width})::VARCHAR, 'mlp', i % {width}, '+', 'words like "' || i % 7919 || '", near ' || i,
-           '{{"any":[{{"on":{{"word":["' || i || '"]}}}}]}}', 'induce', '{{}}', 'bench' FROM range({units}) t(i)"""
-CHOICES = """INSERT INTO choices (model, layer, site, neuron, side, explanation, label, pattern, of_control, explainer, simulator, score, ci_low, ci_high,
-           peak, n, p_foreign, p_size, p, q_value, baseline, ceiling, rho_context, rho_new, carries_over, informative, rank,
+    SELECT substr(sha256(i::VARCHAR), 1, 16), 'big', (i // {width})::VARCHAR, 'mlp', i % {width}, '+',
+           'words like "' || i % 7919 || '", near ' || i, '{{"any":[{{"on":{{"word":["' || i || '"]}}}}]}}', 'induce', '{{}}', 'bench'
+    FROM range({units}) t(i)"""
+CHOICES = """INSERT INTO choices (model, layer, site, neuron, side, explanation, label, pattern, of_control, explainer, simulator,
+           score, ci_low, ci_high, peak, n, p_foreign, p_size, p, q_value, baseline, ceiling, rho_context, rho_new, carries_over, informative, rank,
            verdict, test_looks, cost_usd, extra, run)
-    SELECT model, layer, site, neuron, side, id, text, pattern, false, explainer, 'pattern', u, u - .02, u + .02, v, 20000, v / 100, v / 50, v / 50, v / 40,
-           u - .1, u + .2, u - .2, u - .3, u > .4, u > .5, 1 + (v * 1000)::INTEGER,
+    SELECT model, layer, site, neuron, side, id, text, pattern, false, explainer, 'pattern', u, u - .02, u + .02, v, 20000,
+           v / 100, v / 50, v / 50, v / 40, u - .1, u + .2, u - .2, u - .3, u > .4, u > .5, 1 + (v * 1000)::INTEGER,
            CASE WHEN u > .5 THEN 'confirmed' WHEN u > .3 THEN 'partial' ELSE 'rejected' END, 1, 0.0, '{"se": 0.01}', 'bench'
     FROM (SELECT *, hash(id) / 18446744073709551616 AS u, hash(id, 1) / 18446744073709551616 AS v FROM explanations)"""
 

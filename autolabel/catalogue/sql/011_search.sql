@@ -5,6 +5,7 @@ CREATE TABLE vectors (embedder VARCHAR, text VARCHAR, scale FLOAT, vector BLOB U
 ALTER TABLE choices ADD COLUMN label VARCHAR;
 ALTER TABLE choices ADD COLUMN pattern VARCHAR;
 ALTER TABLE choices ADD COLUMN of_control BOOLEAN;
-UPDATE choices SET label = nullif(e.text, ''), pattern = e.pattern, explainer = coalesce(e.explainer, choices.explainer), llm = coalesce(e.llm, choices.llm)
+UPDATE choices SET label = nullif(e.text, ''), pattern = e.pattern, explainer = coalesce(e.explainer, choices.explainer),
+                   llm = coalesce(e.llm, choices.llm)
 FROM explanations e WHERE e.id = choices.explanation;
 UPDATE choices SET of_control = model IN (SELECT name FROM models WHERE is_control);
