@@ -109,6 +109,12 @@ def test_better_than_chance_is_benjamini_hochberg_over_all_attempted(tmp_path: P
     assert share == wanted and 25 / 90 < share < 50 / 90
 
 
+@pytest.mark.parametrize("name", ["b", "top", "x"])
+def test_a_file_may_be_called_like_a_name_inside_a_view(tmp_path: Path, name: str) -> None:
+    """DuckDB writes `b.b.p` down otherwise where the file is b.duckdb: such a catalogue was refused as soon as it was made."""
+    Catalogue.open(Catalogue.open(tmp_path / f"{name}.duckdb", create=True).path)
+
+
 def test_labels_are_read_from_one_table(tmp_path: Path) -> None:
     """A million of them are filtered and ordered in milliseconds only so: a join takes a third of a second."""
     (_, plan), = small(tmp_path / "x.duckdb").read("EXPLAIN SELECT * FROM labels WHERE verdict = 'confirmed' AND score > .1 ORDER BY score DESC LIMIT 20")

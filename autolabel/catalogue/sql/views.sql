@@ -79,17 +79,17 @@ tested AS (
     WHERE t.split = 'test' AND t.scorer IN ('correlation', 'simulation')),
 best AS (
     SELECT e.model, e.explainer, t.simulator, e.layer, e.site, e.neuron, e.side,
-           arg_max(struct_pack(value := t.value, verdict := t.verdict, id := e.id, p := t.p), (t.selected, e.id)) AS b, sum(t.cost) AS cost
+           arg_max(struct_pack(value := t.value, verdict := t.verdict, id := e.id, p := t.p), (t.selected, e.id)) AS top, sum(t.cost) AS cost
     FROM tested t JOIN explanations e ON e.id = t.explanation WHERE NOT (coalesce(t.simulator, '') = 'pattern' AND e.pattern IS NULL AND t.value IS NULL) GROUP BY ALL),
 scored AS (
-    SELECT model, explainer, simulator, count(b.value) AS scored, avg(b.value) AS mean_score, stddev_samp(b.value) AS sd,
-           count(*) FILTER (b.verdict = 'confirmed' AND b.id NOT IN (SELECT explanation FROM choices WHERE verdict = 'contested'
+    SELECT model, explainer, simulator, count((top).value) AS scored, avg((top).value) AS mean_score, stddev_samp((top).value) AS sd,
+           count(*) FILTER ((top).verdict = 'confirmed' AND (top).id NOT IN (SELECT explanation FROM choices WHERE verdict = 'contested'
                             AND explanation IS NOT NULL)) AS confirmed, sum(cost) AS cost
     FROM best GROUP BY ALL),
 ranked AS (
-    SELECT b.model, b.explainer, b.simulator, b.b.p AS p, a.units,
-           row_number() OVER (PARTITION BY b.model, b.explainer, b.simulator ORDER BY b.b.p NULLS LAST) AS k
-    FROM best b JOIN attempted a ON a.model = b.model AND a.explainer = b.explainer),
+    SELECT x.model, x.explainer, x.simulator, (x.top).p AS p, a.units,
+           row_number() OVER (PARTITION BY x.model, x.explainer, x.simulator ORDER BY (x.top).p NULLS LAST) AS k
+    FROM best x JOIN attempted a ON a.model = x.model AND a.explainer = x.explainer),
 above AS (SELECT model, explainer, simulator, max(k) FILTER (p <= 0.05 * k / units) AS above FROM ranked GROUP BY ALL)
 SELECT a.model, coalesce(m.is_control, false) AS control, a.explainer, s.simulator, a.units AS units_attempted,
        coalesce(s.scored, 0) / a.units AS coverage, s.mean_score,
