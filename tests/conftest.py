@@ -27,6 +27,12 @@ def heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that need `small` come first: while one worker makes it, the next is at files that do not, and what is slow is not at the end."""
+    need = {item.path for item in items if "small" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in need)
+
+
 @pytest.fixture(scope="session")
 def material() -> Path:
     """The folder of real models and corpora; the test is skipped where there is none."""

@@ -376,7 +376,7 @@ def test_minilm_equals_brute_force(tmp_path):
 
     subject = load_subject("demo")
     catalogue = Catalogue.open(tmp_path / "a.duckdb", create=True)
-    corpus_id = ingest(catalogue, ["python"], subject.tokenizer, subject.tokenizer_hash, 64, max_tokens=9000, run="r")
+    corpus_id = ingest(catalogue, ["demo"], subject.tokenizer, subject.tokenizer_hash, 64, max_tokens=9000, run="r")
     extract(catalogue, subject, corpus_id, run="r", layers=["0", "4"], table_bytes=1 << 27)
     neurons = np.random.default_rng(0).choice(1536, 4, replace=False).tolist()
     for site in (subject.sites[0], subject.sites[4]):
