@@ -71,8 +71,8 @@ def hide(value: str) -> None:
 
 
 def redact(text: str) -> str:
-    """The text without any hidden value."""
-    for value in tuple(_hidden):
+    """The text without any hidden value; the longest go first, as one key may begin with another."""
+    for value in sorted(_hidden, key=len, reverse=True):
         if value in text:
             text = text.replace(value, SHOWN)
     return text

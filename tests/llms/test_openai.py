@@ -31,6 +31,7 @@ from autolabel.errors import (
 )
 from autolabel.llms import answers, features, open_llm
 from autolabel.llms.features import Features
+from autolabel.llms.keys import hide, redact
 from autolabel.llms.openai import OpenAI, split_url
 from autolabel.types import Ask
 from tests.llms.server import Answer, Fault, Server
@@ -295,6 +296,13 @@ def test_addresses_hold_neither_user_nor_query() -> None:
     llm = OpenAI("m", "https://me:pass-word-1@host.example/v1?code=abcdefghijk")
     assert "pass-word-1" not in repr(llm) and b"pass-word-1" not in pickle.dumps(llm) and b"abcdefghijk" not in pickle.dumps(llm)
     assert split_url("http://[::1]:8000/v1")[0] == "http://[::1]:8000/v1"
+
+
+def test_a_key_that_begins_as_another_is_taken_out_whole() -> None:
+    keys = ["sk-nested-" + "x" * n for n in range(16)]
+    for key in keys:
+        hide(key)
+    assert [redact(f"<{key}>") for key in keys] == ["<[key]>"] * len(keys)
 
 
 def test_the_key_is_in_nothing_that_is_shown_logged_or_pickled(caplog: pytest.LogCaptureFixture) -> None:

@@ -67,8 +67,8 @@ def catalogue(small: Path, tmp_path: Path) -> al.Catalogue:
             "id": [e.id for e in sentences], "model": "minilm", "layer": "4", "site": "mlp", "neuron": [e.unit.index for e in sentences], "side": "+",
             "text": [e.text for e in sentences], "explainer": HUMAN, "settings": "{}"})
         for e in sentences:
-            writer.write(lambda c, e=e: c.execute("UPDATE choices SET explanation = ?, simulator = 'embedding' WHERE model = 'minilm' AND neuron = ?",
-                                                  [e.id, e.unit.index]))
+            writer.write(lambda c, e=e: c.execute("UPDATE choices SET explanation = ?, explainer = ?, llm = NULL, label = ?, pattern = NULL, simulator = 'embedding' "
+                                                  "WHERE model = 'minilm' AND neuron = ?", [e.id, HUMAN, e.text, e.unit.index]))
     return made
 
 
