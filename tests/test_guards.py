@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "autolabel"
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors"),
+    ("types", "errors", "threads"),
     ("protocols", "registry", "assets", "settings"),
     ("excerpts", "neurons", "stats", "render", "prompts", "patterns", "hierarchy", "quantised"),
     ("catalogue",),

@@ -27,6 +27,7 @@ from autolabel.scorers.labels import Labels, layers_of, read_patterns
 from autolabel.scorers.own import OwnSums
 from autolabel.scorers.report import imprecision
 from autolabel.scorers.walk import Block, walk
+from autolabel.scorers.windows import Windows
 from autolabel.stats import Correlation, correlate, influence, paired_rho
 from autolabel.types import Explanation, Score, hash63
 
@@ -66,6 +67,7 @@ class Exchanged:
 
         self.inner, self._batches = inner, 0
         self._share = [torch.from_numpy(x.astype(np.float32)) for x in share]
+        self._windows = [Windows(layer, mass=False) for layer in inner.labels.layers]
         self._generator = torch.Generator().manual_seed(hash63("exchanged", seed))
 
     def chunk(self, excerpts: Excerpts, strengths: Strengths) -> None:
@@ -78,8 +80,8 @@ class Exchanged:
 
         flat, made = block.flat, self._generator
         other = flat[torch.randperm(len(flat), generator=made)]
-        mixed = torch.where(torch.rand(flat.shape, generator=made) < self._share[block.layer], other, flat)
-        self.inner.add(Block(block.layer, block.batch, block.block, mixed.view_as(block.a), block.scratch))
+        mixed = torch.where(torch.rand(flat.shape, generator=made) < self._share[block.layer], other, flat).view_as(block.a)
+        self.inner.add(Block(block.layer, block.batch, block.block, mixed, self._windows[block.layer].sums(mixed)))
 
     def end_chunk(self) -> None:
         """As of the inner part."""
@@ -102,8 +104,8 @@ def compare_checkpoints(explanations: Sequence[Explanation], rho: Sequence[float
             share[labels.layer[p]][labels.column[p]] = PLANTED / r
     runner = run or default_run(own)
     if layers:
-        walk(own, layers, labels.patterns, runner, [mine, Exchanged(changed, share, seed)])
-        walk(other, layers, labels.patterns, runner, [theirs])
+        walk(own, layers, labels.patterns, runner, [mine, Exchanged(changed, share, seed)], mass=False)
+        walk(other, layers, labels.patterns, runner, [theirs], mass=False)
     sums = [part.sums() for part in (_finished(mine), _finished(theirs), _finished(changed))]
     first, second, third = (influence(s) for s in sums)
     before, after = correlate(sums[0]), correlate(sums[1])

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from autolabel.excerpts import Excerpts
 from autolabel.patterns.syntax import Pattern
 from autolabel.scorers.labels import Labels
+from autolabel.threads import each
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -69,41 +70,41 @@ class Grouped:
 class Entries:
     """Entries of n tokens and one layer: each says that its token has level `level`, `sign` times. Sorted by token."""
 
-    length: Ints  # [n] entries of each token
+    start: NDArray[np.int32]  # [n + 1] where the entries of each token begin
     level: NDArray[np.int32]  # [E] level, counted from the first level of the layer
+    column: NDArray[np.int32]  # [E] the unit of its label
     sign: float  # +1, or -1: the level is taken back
 
     def of_token(self, x: Ints) -> Ints:
         """[E] the value of each entry's token, from x [n]."""
-        return np.repeat(x, self.length)
+        return np.repeat(x, np.diff(self.start))
 
     @property
     def row(self) -> Ints:
         """[E] the token of each entry."""
-        return self.of_token(np.arange(len(self.length), dtype=np.int64))
+        return self.of_token(np.arange(len(self.start) - 1, dtype=np.int64))
 
 
 @dataclass(frozen=True)
 class LayerEntries:
-    """Entries of the labels of one layer on one chunk."""
+    """Entries of the labels of one layer on one chunk, as CSR matrices [.., W] whose data are levels: a unit may stand in a row more than once."""
 
-    by_cell: Grouped  # cell -> levels
-    added: Grouped  # token -> levels that context adds
-    taken: Grouped  # token -> levels of its cell that context takes back
+    by_cell: sp.csr_matrix  # [cells, W]
+    added: sp.csr_matrix  # [tokens, W] levels that context adds
+    taken: sp.csr_matrix  # [tokens, W] levels of its cell that context takes back
 
     def batch(self, cell: Ints, span: slice) -> tuple[Entries, Entries, Entries]:
         """What cells say, what context adds, what it takes back, for the tokens `span`, whose cells are `cell`."""
-        token = np.arange(span.start, span.stop, dtype=np.int64)
-        return _of(self.by_cell, cell, 1.0), _of(self.added, token, 1.0), _of(self.taken, token, -1.0)
+        return _of(self.by_cell[cell], 1.0), _of(self.added[span], 1.0), _of(self.taken[span], -1.0)
 
     def tokens(self, cell: Ints, token: Ints) -> tuple[Entries, Entries, Entries]:
         """The same for a list of tokens of the chunk."""
-        return _of(self.by_cell, cell, 1.0), _of(self.added, token, 1.0), _of(self.taken, token, -1.0)
+        return _of(self.by_cell[cell], 1.0), _of(self.added[token], 1.0), _of(self.taken[token], -1.0)
 
     def matrices(self, n_levels: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
         """([cells, levels] of ones, [tokens, levels] of signs), float32."""
-        def ones(of: Grouped) -> sp.csr_matrix:
-            return sp.csr_matrix((np.ones(len(of.item), np.float32), of.item, of.start), shape=(len(of.start) - 1, n_levels))
+        def ones(of: sp.csr_matrix) -> sp.csr_matrix:
+            return sp.csr_matrix((np.ones(of.nnz, np.float32), of.data, of.indptr), shape=(of.shape[0], n_levels))
         return ones(self.by_cell), sp.csr_matrix(ones(self.added) - ones(self.taken))
 
     @classmethod
@@ -112,14 +113,21 @@ class LayerEntries:
         rows, levels = labels.of_layer(layer), labels.levels_of_layer(layer)
         find = _Finder.build(labels, rows, levels)
         cells, extra = (_positive(x[labels.pattern[rows]].tocsr()) for x in (strengths.cells, strengths.extra))
-        by_cell = _transposed(cells.indptr, cells.indices, find(_label(cells.indptr), cells.data), cells.shape[1])
+        column, width = labels.column[rows].astype(np.int32), labels.layers[layer].width
+
+        def transposed(start: Ints, at: Ints, level: NDArray[np.int32], n: int) -> sp.csr_matrix:
+            """Entries by label become rows by what they are at; a sparse transpose is a counting sort, ten times faster than argsort."""
+            out = sp.csr_matrix((level, at, start), shape=(len(start) - 1, n)).tocsc()
+            return sp.csr_matrix((out.data, column[out.indices], out.indptr), shape=(n, width))
+
+        by_cell = transposed(cells.indptr, cells.indices, find(_label(cells.indptr), cells.data), cells.shape[1])
         label, token = _label(extra.indptr), extra.indices
         free = np.zeros(len(token)) if not len(token) else np.asarray(
             cells[label, strengths.cell_of_token[token]], np.float64).reshape(-1)
-        added = _transposed(extra.indptr, token, find(label, free + extra.data), extra.shape[1])
+        added = transposed(extra.indptr, token, find(label, free + extra.data), extra.shape[1])
         under = free > 0
         start = np.concatenate([[0], np.cumsum(under)])[extra.indptr]
-        return cls(by_cell, added, _transposed(start, token[under], find(label[under], free[under]), extra.shape[1]))
+        return cls(by_cell, added, transposed(start, token[under], find(label[under], free[under]), extra.shape[1]))
 
 
 class Firing:
@@ -132,7 +140,7 @@ class Firing:
     def read(self, strengths: Strengths) -> list[LayerEntries]:
         """The entries of each layer. The strengths of a chunk are read by whoever asks first, and not kept."""
         if not self._layers:
-            self._layers = [LayerEntries.build(self.labels, k, strengths) for k in range(len(self.labels.layers))]
+            self._layers = each(lambda k: LayerEntries.build(self.labels, k, strengths), range(len(self.labels.layers)))
         return self._layers
 
     def clear(self) -> None:
@@ -156,9 +164,8 @@ class Firing:
         return out
 
 
-def _of(lists: Grouped, rows: Ints, sign: float) -> Entries:
-    length, level, _ = lists.gather(rows)
-    return Entries(length, level, sign)
+def _of(rows: sp.csr_matrix, sign: float) -> Entries:
+    return Entries(rows.indptr, rows.data, rows.indices, sign)
 
 
 def _positive(x: sp.csr_matrix) -> sp.csr_matrix:
@@ -171,12 +178,6 @@ def _positive(x: sp.csr_matrix) -> sp.csr_matrix:
 def _label(start: Ints) -> Ints:
     """[nnz] the row of each entry of a CSR matrix."""
     return np.repeat(np.arange(len(start) - 1, dtype=np.int64), np.diff(start))
-
-
-def _transposed(start: Ints, column: Ints, level: NDArray[np.int32], n_columns: int) -> Grouped:
-    """The levels of each column, from entries by label; a sparse transpose is a counting sort, ten times faster than argsort."""
-    out = sp.csr_matrix((level, column, start), shape=(len(start) - 1, n_columns)).tocsc()
-    return Grouped(out.indptr.astype(np.int64), out.data)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ than 200 other units, all such layers are pooled.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +20,7 @@ from autolabel.scorers.entries import Strengths
 from autolabel.scorers.labels import Labels
 from autolabel.scorers.walk import Block
 from autolabel.stats import rank_p
+from autolabel.threads import each
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 ENOUGH = 200  # foreign units, or foreign labels, below which a rank is too coarse
+COLUMNS = 128  # of the activations that are multiplied at a time
 TABLE_BYTES = 256 * 2**20  # for the sums of a by cell
 
 
@@ -57,14 +58,11 @@ class ForeignSums:
         self._slot = torch.from_numpy(slot[cell])
         self._rare = slot[cell] == len(kept)
         self._table = [torch.zeros(len(kept) + 1, w) for w in self.widths]
-        self._cells = [strengths.cells[q].tocsc()[:, kept].tocsr().astype(np.float32) for q in self.patterns]
-        self._by_token, self._live, self._added = [], [], []
-        for q, w in zip(self.patterns, self.widths, strict=True):
-            tokens = self._tokens(strengths, q, cell)
-            live = np.unique(tokens.indices)  # the others would be added up for nothing in every batch
-            self._by_token.append(tokens[:, live])
-            self._live.append(live)
-            self._added.append(torch.zeros(len(live), w))
+        self._cells = each(lambda q: strengths.cells[q].tocsc()[:, kept].tocsr().astype(np.float32), self.patterns)
+        tokens = each(lambda q: self._tokens(strengths, q, cell), self.patterns)
+        self._live = [np.unique(t.indices) for t in tokens]  # the others would be added up for nothing in every batch
+        self._by_token = [t[:, live] for t, live in zip(tokens, self._live, strict=True)]
+        self._added = [torch.zeros(len(live), w) for live, w in zip(self._live, self.widths, strict=True)]
         cell_token = np.zeros(n_cells, np.int64)
         cell_token[cell] = excerpts.tokens
         self._kept_token, self._kept_count, self._tokens_of = cell_token[kept], count[kept], excerpts.tokens
@@ -112,17 +110,17 @@ class CellWatcher(Protocol):
 
 
 def _add_product(total: torch.Tensor, left: sp.csr_matrix, right: torch.Tensor) -> None:
-    """total += sparse @ dense on all threads: a gemm where the left side is dense enough for it to be faster."""
+    """total += sparse @ dense on all threads: a gemm where the left side is dense enough for it to be faster; else weighted sums of rows,
+    a few columns at a time, so that the rows stay in the cache."""
     import torch
 
     if left.nnz > 0.1 * left.shape[0] * left.shape[1]:
         torch.addmm(total, torch.from_numpy(left.toarray()), right, out=total)
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # torch calls its CSR layout beta; shapes and order come from scipy
-        sparse = torch.sparse_csr_tensor(torch.from_numpy(left.indptr.astype(np.int64)), torch.from_numpy(left.indices.astype(np.int64)),
-                                         torch.from_numpy(left.data), left.shape, check_invariants=False)
-    torch.addmm(total, sparse, right, out=total)
+    index, offset, weight = (torch.from_numpy(x) for x in (left.indices.astype(np.int64), left.indptr[:-1].astype(np.int64), left.data))
+    for first in range(0, right.shape[1], COLUMNS):
+        part = slice(first, first + COLUMNS)
+        total[:, part] += torch.nn.functional.embedding_bag(index, right[:, part], offset, mode="sum", per_sample_weights=weight)
 
 
 @dataclass(frozen=True)
@@ -146,41 +144,58 @@ def foreign_null(sums: ForeignSums, n: float, c: Floats, c2: Floats, rho: Floats
     p_units, p_labels, rank = np.ones(p), np.full(p, np.nan), np.zeros(p, np.int64)
     pooled = np.isin(labels.layer, sums.pool)
     totals = {int(q): (c[i], c2[i]) for i, q in enumerate(labels.pattern)}
-    of_layer = []
-    for k, patterns in enumerate(sums.patterns):
-        cs = np.array([totals[int(q)] for q in patterns]).reshape(-1, 2) / n
-        of_layer.append(correlation_matrix(sums.sums[k] / n, cs[:, 0], cs[:, 1], a[k] / n, a2[k] / n))
     groups = [[k] for k in range(len(sums.widths)) if k not in sums.pool] + ([sums.pool] if sums.pool else [])
-    for group in groups:
+
+    def correlations(k: int) -> Floats:
+        cs = np.array([totals[int(q)] for q in sums.patterns[k]]).reshape(-1, 2) / n
+        return correlation_matrix(sums.sums[k], cs[:, 0], cs[:, 1], a[k] / n, a2[k] / n, n)
+
+    def ranks(group: list[int]) -> None:
         rows = np.flatnonzero(np.isin(labels.layer, group))
         if not len(rows):
-            continue
-        matrix = np.concatenate([of_layer[k] for k in group], axis=1)
+            return
+        matrix = correlations(group[0]) if len(group) == 1 else np.concatenate([correlations(k) for k in group], axis=1)
+        turned = np.ascontiguousarray(matrix.T)
         offset = np.zeros(len(sums.widths), np.int64)
         offset[group] = np.cumsum([0] + [sums.widths[k] for k in group[:-1]])
         column = offset[labels.layer[rows]] + labels.column[rows]
         which = np.searchsorted(sums.patterns[group[0]], labels.pattern[rows])
+        plain = np.array_equal(which, np.arange(matrix.shape[0]))  # the rule: every label has a pattern of its own
+        on_unit = turned if plain else turned[:, which]  # [W, labels] every label on this unit
+        foreign = column[None, :] != np.arange(matrix.shape[1])[:, None] if len(set(column.tolist())) < len(column) else None
         live = np.flatnonzero(~np.isnan(rho[rows]))
         layer_of_column = np.repeat(np.asarray(group), [sums.widths[k] for k in group])
-        for first in range(0, len(live), 256):
-            at = live[first:first + 256]
-            own, size = column[at], rho[rows[at]][:, None]
-            across = matrix[which[at]]  # this label on every unit
-            across[np.arange(len(at)), own] = np.nan
-            beaten = across >= size
-            p_units[rows[at]] = rank_p(beaten.sum(1), (~np.isnan(across)).sum(1))
-            same = layer_of_column[None, :] == labels.layer[rows[at]][:, None] if len(group) > 1 else True
-            rank[rows[at]] = 1 + (beaten & same).sum(1)
-            on_unit = matrix[:, own].T[:, which]  # every label on this unit
-            on_unit[column[None, :] == own[:, None]] = np.nan
-            others = (~np.isnan(on_unit)).sum(1)
-            p_labels[rows[at]] = np.where(others >= ENOUGH, rank_p((on_unit >= size).sum(1), others), np.nan)
+        known_unit, known_label = ~np.isnan(matrix).all(0), ~np.isnan(matrix).all(1)[which]
+        for first in range(0, len(live), 64):
+            at = live[first:first + 64]
+            own, size, line = column[at], rho[rows[at]][:, None], np.arange(len(at))
+            beaten = matrix[which[at]] >= size  # this label on every unit; nan is not
+            beaten[line, own] = False
+            p_units[rows[at]] = rank_p(beaten.sum(1), known_unit.sum() - known_unit[own])
+            if len(group) > 1:
+                beaten &= layer_of_column[None, :] == labels.layer[rows[at]][:, None]
+            rank[rows[at]] = 1 + beaten.sum(1)
+            better = on_unit[own] >= size
+            if foreign is None:
+                better[line, at] = False
+                others = known_label.sum() - known_label[at]
+            else:
+                better &= foreign[own]
+                others = (known_label[None, :] & foreign[own]).sum(1)
+            p_labels[rows[at]] = np.where(others >= ENOUGH, rank_p(better.sum(1), others), np.nan)
+
+    each(ranks, groups)  # the rows of one group are no other's
     return Null(np.fmax(p_units, p_labels), p_units, p_labels, rank, pooled)
 
 
-def correlation_matrix(ac: Floats, mc: Floats, mc2: Floats, ma: Floats, ma2: Floats) -> Floats:
-    """[Q, W] correlations from means of products [Q, W], of c, c^2 [Q] and of a, a^2 [W]; nan where one of the two does not vary."""
+def correlation_matrix(ac: Floats, mc: Floats, mc2: Floats, ma: Floats, ma2: Floats, n: float = 1.0) -> Floats:
+    """[Q, W] correlations from n times the means of products [Q, W], and means of c, c^2 [Q] and of a, a^2 [W]; nan where one of the two does not vary."""
     va, vc = ma2 - ma * ma, mc2 - mc * mc
-    va, vc = np.where(va > 1e-12 * ma2, va, np.nan), np.where(vc > 1e-12 * mc2, vc, np.nan)
-    out: Floats = (ac - np.outer(mc, ma)) / np.sqrt(np.outer(vc, va))
+    sa, sc = np.sqrt(np.where(va > 1e-12 * ma2, va, np.nan)), np.sqrt(np.where(vc > 1e-12 * mc2, vc, np.nan))
+    out = np.empty(ac.shape)
+    for first in range(0, len(out), 64):  # some rows at a time: what is in between stays in the cache
+        rows = slice(first, first + 64)
+        np.subtract(ac[rows] / n, mc[rows, None] * ma, out=out[rows])
+        out[rows] /= sc[rows, None]
+        out[rows] /= sa
     return out

@@ -17,6 +17,7 @@ from autolabel.scorers.entries import Entries, Firing, LayerEntries, Strengths
 from autolabel.scorers.labels import Labels
 from autolabel.scorers.walk import COARSE, GROUPS, Block, FirstDocuments, add_rows
 from autolabel.stats import Sums
+from autolabel.threads import each, stretches
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -82,53 +83,56 @@ class OwnSums:
 
     def add(self, block: Block) -> None:
         """One layer of one batch."""
-        import torch
-
-        k, a = block.layer, block.a
+        k, sums = block.layer, block.sums
         group, coarse = block.block % self.groups, block.block % self.coarse
         lay = self._by_layer[k]
-        add_rows(self.a[k], group, a.sum(1).numpy())
-        add_rows(self.a2[k], group, torch.mul(a, a, out=block.scratch).sum(1).numpy())
-        add_rows(self.unit_positives[k], coarse, torch.gt(a, lay.tau99, out=block.scratch).sum(1).numpy())
+        add_rows(self.a[k], group, sums.total)
+        add_rows(self.a2[k], group, sums.square)
+        add_rows(self.unit_positives[k], coarse, sums.positives)
         stratum = np.zeros((0, 0), np.int64)
         if self.mass:
-            mass = torch.gt(a, lay.tau, out=block.scratch).mul_(a).sum(1).numpy()
-            stratum = _stratum(a.amax(1).numpy(), lay.top)
-            at = np.flatnonzero(mass)
-            window, unit = at // lay.width, at % lay.width
+            assert sums.mass is not None
+            stratum = _stratum(sums.largest, lay.top)
+            at = np.flatnonzero(sums.mass > 0)
+            window, unit = np.divmod(at, lay.width)
             np.add.at(self.unit_mass[k].reshape(-1), (coarse[window] * STRATA + stratum.reshape(-1)[at]) * lay.width + unit,
-                      mass.reshape(-1)[at].astype(np.float64))
+                      sums.mass.reshape(-1)[at].astype(np.float64))
         for e in self._entries[k].batch(self._cell[block.batch.span], block.batch.span):
             if len(e.level):
                 self._levels(block, lay, e, group, coarse, stratum)
 
     def _levels(self, block: Block, lay: _LayerLevels, e: Entries, group: Ints, coarse: Ints, stratum: Ints) -> None:
         """Sums that need activations. Most entries of a rectified unit are 0 and end here at once."""
-        _, length, width = block.a.shape
-        flat = e.of_token(np.arange(0, len(e.length) * width, width, dtype=np.int64))
-        flat += lay.column[e.level]
-        v = block.flat.numpy().reshape(-1)[flat]
-        live = np.flatnonzero(v)
-        v, level, window = v[live], e.level[live], flat[live] // (length * width)
+        windows, length, width = block.a.shape
+        flat = e.of_token(np.arange(0, windows * length * width, width, dtype=np.int64))
+        flat += e.column
+        v = block.a.view(-1).numpy().take(flat)
+        live = np.flatnonzero(v > 0)
+        v, level = v.take(live), e.level.take(live)
+        window = e.of_token(np.repeat(np.arange(windows), length)).take(live)
         value = v.astype(np.float64) if e.sign > 0 else -v.astype(np.float64)
         every = self._a_level.shape[1]
-        np.add.at(self._a_level.reshape(-1), (group * every + lay.levels.start)[window] + level, value)
-        at = np.flatnonzero(v > lay.tau99_of[level])
+        np.add.at(self._a_level.reshape(-1), (group * every + lay.levels.start).take(window) + level, value)
+        at = np.flatnonzero(v > lay.tau99_of.take(level))
         np.add.at(self.positives.reshape(-1), (coarse * every + lay.levels.start)[window[at]] + level[at], e.sign)
         if self.mass:
-            at = np.flatnonzero(v > lay.tau_of[level])
-            window, level = window[at], level[at]
-            row = coarse[window] * STRATA + stratum[window, lay.column[level]]
-            np.add.at(self.label_mass.reshape(-1), row * self.label_mass.shape[1] + lay.label[level], value[at])
+            at = np.flatnonzero(v > lay.tau_of.take(level))
+            window, level = window.take(at), level.take(at)
+            row = coarse.take(window) * STRATA + stratum.reshape(-1).take(window * width + e.column.take(live.take(at)))
+            np.add.at(self.label_mass.reshape(-1), row * self.label_mass.shape[1] + lay.label.take(level), value.take(at))
 
     def finish(self) -> None:
         """From sums by level to sums by label, and the level of strength 0: what the others leave of the unit. Once, after the walk."""
         levels, zero = self.labels.levels, self.labels.levels.first[1:] - 1
         self.c, self.c2, self.ac = (np.empty((self.groups, len(self.labels))) for _ in range(3))
-        for g in range(self.groups):  # row by row: what is in between stays in the cache
-            scaled = self._tokens[g] * levels.value
-            self.c[g], self.c2[g] = levels.per_label(scaled), levels.per_label(scaled * levels.value)
-            self.ac[g] = levels.per_label(self._a_level[g] * levels.value)
+
+        def add_up(some: slice) -> None:
+            for g in range(some.start, some.stop):  # row by row: what is in between stays in the cache
+                scaled = self._tokens[g] * levels.value
+                self.c[g], self.c2[g] = levels.per_label(scaled), levels.per_label(scaled * levels.value)
+                self.ac[g] = levels.per_label(self._a_level[g] * levels.value)
+
+        each(add_up, stretches(self.groups, 32))
         self.tokens, self.a_level = self._gather(self._tokens), self._gather(self._a_level)
         self.tokens[:, zero] = self.n_coarse[:, None] - levels.per_label(self.tokens)
         self.positives[:, zero] = self.of_unit(self.unit_positives) - levels.per_label(self.positives)
@@ -158,20 +162,16 @@ class OwnSums:
 
 
 class _LayerLevels:
-    """What the levels of one layer's labels look up, as flat arrays, and the thresholds of its units as tensors."""
+    """What the levels of one layer's labels look up, as flat arrays."""
 
     def __init__(self, labels: Labels, layer: int) -> None:
-        import torch
-
         lay = labels.layers[layer]
         self.rows, self.levels = labels.of_layer(layer), labels.levels_of_layer(layer)
         self.label = labels.levels.label[self.levels]
         self.first = labels.levels.first[self.rows.start:self.rows.stop + 1] - self.levels.start
         self.width = lay.width
-        self.column = labels.column[self.label]
-        self.tau = torch.from_numpy(lay.tau.astype(np.float32))
-        self.tau99 = torch.from_numpy(lay.tau99.astype(np.float32))
-        self.tau_of, self.tau99_of = self.tau.numpy()[self.column], self.tau99.numpy()[self.column]
+        column = labels.column[self.label]
+        self.tau_of, self.tau99_of = lay.tau.astype(np.float32)[column], lay.tau99.astype(np.float32)[column]
         self.top = lay.top.astype(np.float32)
 
 

@@ -18,6 +18,7 @@ from autolabel.patterns.syntax import Pattern
 from autolabel.protocols import SplitView
 from autolabel.scorers.entries import Run, Strengths
 from autolabel.scorers.labels import Layer
+from autolabel.scorers.windows import Windows, WindowSums
 from autolabel.types import Site
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Block:
     batch: Batch
     block: Ints  # [B] document (block) of each window
     a: torch.Tensor  # [B, T, W] float32, contiguous, on the CPU; a part must leave it unchanged
-    scratch: torch.Tensor  # [B, T, W] float32 for a part's own use
+    sums: WindowSums  # what each window adds up to
 
     @property
     def flat(self) -> torch.Tensor:
@@ -59,19 +60,21 @@ class Part(Protocol):
         """All batches of the chunk were read."""
 
 
-def walk(view: SplitView, layers: Sequence[Layer], patterns: Sequence[Pattern], run: Run, parts: Sequence[Part]) -> None:
-    """Run the subject over the split once and show every part every batch."""
+def walk(view: SplitView, layers: Sequence[Layer], patterns: Sequence[Pattern], run: Run, parts: Sequence[Part], mass: bool = True) -> None:
+    """Run the subject over the split once and show every part every batch. `mass`: whether a part wants the activation mass."""
     import torch
 
     number = {(lay.site.layer, lay.site.name): k for k, lay in enumerate(layers)}
     sites = [lay.site for lay in layers]
-    buffers: dict[int, torch.Tensor] = {}
+    counted = [Windows(layer, mass) for layer in layers]
+    buffer = torch.empty(0)
 
-    def room(layer: Layer, key: int, windows: int, length: int) -> torch.Tensor:
+    def room(layer: Layer, windows: int, length: int) -> torch.Tensor:
+        nonlocal buffer
         size = windows * length * layer.width
-        if key not in buffers or buffers[key].numel() < size:
-            buffers[key] = torch.empty(size)
-        return buffers[key][:size].view(windows, length, layer.width)
+        if buffer.numel() < size:
+            buffer = torch.empty(size)
+        return buffer[:size].view(windows, length, layer.width)
 
     for excerpts in pieces(view):
         strengths = run(patterns, excerpts)
@@ -86,16 +89,19 @@ def walk(view: SplitView, layers: Sequence[Layer], patterns: Sequence[Pattern], 
                       windows: int = windows, length: int = length) -> None:
                 k = number[site.layer, site.name]
                 layer = layers[k]
-                a, scratch = room(layer, 0, windows, length), room(layer, 1, windows, length)
-                for i, side in enumerate(layer.sides):
-                    part_of = a[..., i * site.width:(i + 1) * site.width]
-                    x_side = x[:, span].float() if side == "+" else -x[:, span].float()
-                    if x_side.device.type == "cpu" and len(layer.sides) == 1:
-                        torch.clamp(x_side, min=0, out=part_of)
-                    else:
-                        part_of.copy_(torch.clamp(x_side, min=0))
+                a, content = room(layer, windows, length), x[:, span].float().cpu()
+
+                def fill(rows: slice, out: torch.Tensor) -> None:
+                    for i, side in enumerate(layer.sides):
+                        part_of = out[..., i * site.width:(i + 1) * site.width]
+                        if side == "+" and len(layer.sides) == 1:
+                            torch.clamp(content[rows], min=0, out=part_of)
+                        else:
+                            part_of.copy_(torch.clamp(content[rows] if side == "+" else -content[rows], min=0))
+
+                seen = Block(k, batch, block, a, counted[k].sums(a, fill))
                 for part in parts:
-                    part.add(Block(k, batch, block, a, scratch))
+                    part.add(seen)
 
             with torch.inference_mode():
                 subject_run(view, batch, sites, visit)

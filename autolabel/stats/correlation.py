@@ -22,7 +22,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from autolabel.threads import each, stretches
+
 Floats = NDArray[np.float64]
+COLUMNS = 512  # taken at a time: what is in between stays in the cache
 CLIP = 1e-6  # |rho| is kept this far from 1 on the atanh scale
 FLAT = 1e-12  # a variance below this share of the second moment is zero: sums of float64 say no more
 
@@ -37,6 +40,10 @@ class Sums:
     c: Floats  # of the predicted strength
     c2: Floats  # of its square
     ac: Floats  # of the product
+
+    def columns(self, some: slice) -> Sums:
+        """Some of the labels."""
+        return Sums(self.n if self.n.ndim == 1 else self.n[:, some], *(x[:, some] for x in (self.a, self.a2, self.c, self.c2, self.ac)))
 
     @classmethod
     def of(cls, a: Floats, c: Floats, group: NDArray[np.int64], n_groups: int, weight: Floats | None = None) -> Sums:
@@ -108,6 +115,11 @@ def error(g: Floats) -> tuple[Floats, Floats, Floats]:
 
 def correlate(s: Sums, confidence: float = 0.95) -> Correlation:
     """rho with its interval for every column of the sums."""
+    blocks = each(lambda columns: _correlate(s.columns(columns), confidence), stretches(s.c.shape[1], COLUMNS))
+    return blocks[0] if len(blocks) == 1 else Correlation(*(np.concatenate([getattr(b, f.name) for b in blocks]) for f in fields(Correlation)))
+
+
+def _correlate(s: Sums, confidence: float) -> Correlation:
     from scipy.stats import t as student
 
     rho, g = influence(s)

@@ -1,0 +1,27 @@
+"""Independent pieces of numpy work on all cores: numpy lets go of the interpreter for every large operation."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def each(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """work(item) of every item, in order, on as many threads as torch was given (all cores where it is not loaded)."""
+    torch = sys.modules.get("torch")
+    threads = min(len(items), torch.get_num_threads() if torch is not None else os.cpu_count() or 1)
+    if threads < 2:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, items))
+
+
+def stretches(n: int, size: int) -> list[slice]:
+    """0 to n in slices of `size`; one empty slice where n is 0."""
+    return [slice(first, min(first + size, n)) for first in range(0, max(n, 1), size)]
