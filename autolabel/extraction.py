@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,20 +22,21 @@ from numpy.typing import NDArray
 from autolabel import checkpoint
 from autolabel.errors import CatalogueError, CorpusError, SettingsError, UnitError
 from autolabel.excerpts import Batch, Excerpts
+from autolabel.passes import Passes
 from autolabel.types import SPLITS, Side, Site, Split, digest
 
 if TYPE_CHECKING:
     import torch
 
     from autolabel.catalogue import Catalogue
-    from autolabel.protocols import Subject
+    from autolabel.protocols import Subject, Visit
     from autolabel.sampling.observe import EvidenceSite, ExplainSite, Frame
     from autolabel.sampling.replay import Replay
     from autolabel.sampling.store import Keeper
     from autolabel.sampling.work import Work
 
 EVERY = 50.0  # seconds between checkpoints: with the batch and the writing, less than 60 s are ever done again
-STATE = 2  # of checkpoints: one that an earlier program left with other sums is not gone on with
+STATE = 3  # of checkpoints: one that an earlier program left with other sums is not gone on with
 TABLES = 1 << 30  # bytes of the tables by token type
 Place = tuple[str, str]  # (layer, site name)
 
@@ -220,13 +222,13 @@ class _Flow:
         head = _parts(first)[0]
         gathered = {(site.layer, site.name): HeadSite(site, device) for site in self.sites}
         self.replay = replay = Replay(self.path.with_suffix(".replay"))
-        for batch in head.batches(self.batch_size):
-            work = self._work(head, batch)
-            def visit(site: Site, x: torch.Tensor, span: slice, work: Work = work) -> None:
-                gathered[site.layer, site.name].visit(x, span, work)
-                replay.keep(site, x, span)
-            replay.begin()
-            self.subject.run(batch.tokens, self.sites, visit)
+        with Passes(self.subject, self.sites) as passes:
+            for number, batch in enumerate(head.batches(self.batch_size)):
+                work = self._work(head, batch)
+                def visit(site: Site, x: torch.Tensor, span: slice, work: Work = work, number: int = number) -> None:
+                    gathered[site.layer, site.name].visit(x, span, work)
+                    replay.keep(number, site, x, span)
+                passes.add(partial(self.subject.run, batch.tokens, self.sites), visit)
         return {place: one.tops for place, one in gathered.items()}
 
     def _work(self, chunk: Excerpts, batch: Batch, split: Split = "select") -> Work:
@@ -247,20 +249,25 @@ class _Flow:
                 prefix = f"{layer}/{name}/"
                 one.load({key[len(prefix):]: value for key, value in state.items() if key.startswith(prefix)})
         state.clear()
-        for c, chunk in enumerate(self._chunks(split)):
-            for b, batch in enumerate(chunk.batches(self.batch_size)):
-                self.done += batch.tokens.size
-                if (c, b) < start:
-                    continue
-                work = self._work(chunk, batch, split)
-                def visit(site: Site, x: torch.Tensor, span: slice, work: Work = work) -> None:
-                    gathered[site.layer, site.name].visit(x, span, work)
-                if not (replay and c == 0 and replay.show(b, visit, device)):
-                    self.subject.run(batch.tokens, self.sites, visit)
-                if time.monotonic() - self.last >= self.every:
-                    self._save(split, c, b + 1, {f"{layer}/{name}/{key}": value for (layer, name), one in gathered.items()
-                                                 for key, value in one.state().items()})
-                self.progress(self.done, self.total)
+        def job(c: int, b: int, batch: Batch, visit: Visit) -> None:
+            if not (replay and c == 0 and replay.show(b, visit, device)):
+                self.subject.run(batch.tokens, self.sites, visit)
+
+        with Passes(self.subject, self.sites) as passes:
+            for c, chunk in enumerate(self._chunks(split)):
+                for b, batch in enumerate(chunk.batches(self.batch_size)):
+                    self.done += batch.tokens.size
+                    if (c, b) < start:
+                        continue
+                    work = self._work(chunk, batch, split)
+                    def visit(site: Site, x: torch.Tensor, span: slice, work: Work = work) -> None:
+                        gathered[site.layer, site.name].visit(x, span, work)
+                    passes.add(partial(job, c, b, batch), visit)
+                    if time.monotonic() - self.last >= self.every:
+                        passes.wait()
+                        self._save(split, c, b + 1, {f"{layer}/{name}/{key}": value for (layer, name), one in gathered.items()
+                                                     for key, value in one.state().items()})
+                    self.progress(self.done, self.total)
 
     def _chunks(self, split: Split) -> Iterator[Excerpts]:
         """Excerpts in hash order, the first 256 by themselves."""

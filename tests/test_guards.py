@@ -15,9 +15,9 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "autolabel"
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors", "threads"),
+    ("types", "errors", "threads", "memory"),
     ("protocols", "registry", "assets", "settings"),
-    ("excerpts", "neurons", "stats", "render", "prompts", "patterns", "hierarchy", "quantised"),
+    ("excerpts", "neurons", "stats", "render", "prompts", "patterns", "hierarchy", "quantised", "passes"),
     ("catalogue",),
     ("llms", "subjects", "embeddings"),
     ("corpus", "ingest", "elsewhere", "sampling", "checkpoint", "extraction", "splits"),

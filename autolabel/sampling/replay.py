@@ -5,6 +5,7 @@ Hundreds of megabytes for a small model: in memory they would stand beside the t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,32 +25,30 @@ class Replay:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.unlink(missing_ok=True)
-        self._batches: list[list[tuple[Site, tuple[int, ...], slice, int]] | None] = []  # None: not kept
+        self._batches: dict[int, list[tuple[Site, tuple[int, ...], slice, int]] | None] = {}  # None: not kept
         self._end = 0
+        self._lock = threading.Lock()
 
-    def begin(self) -> None:
-        """Another batch."""
-        self._batches.append([])
-
-    def keep(self, site: Site, x: Tensor, span: slice) -> None:
-        """x [B, T', U] float32 of the current batch, content at x[:, span]; whole, so that a second look gives the same bits."""
-        batch = self._batches[-1]
-        if batch is None or self._end + x.numel() * 4 > ROOM:
-            self._batches[-1] = None
-            return
+    def keep(self, number: int, site: Site, x: Tensor, span: slice) -> None:
+        """x [B, T', U] float32 of batch `number`, content at x[:, span]; whole, so that a second look gives the same bits."""
         values = x.cpu().contiguous().numpy()
-        try:
-            with self.path.open("r+b" if self._end else "wb") as file:
-                file.seek(self._end)
-                file.write(values.data)
-        except OSError as error:
-            raise CatalogueError(f"cannot write {self.path}: {error.strerror}; make room and run the same command again") from error
-        batch.append((site, tuple(x.shape), span, self._end))
-        self._end += values.nbytes
+        with self._lock:
+            batch = self._batches.setdefault(number, [])
+            if batch is None or self._end + values.nbytes > ROOM:
+                self._batches[number] = None
+                return
+            try:
+                with self.path.open("r+b" if self._end else "wb") as file:
+                    file.seek(self._end)
+                    file.write(values.data)
+            except OSError as error:
+                raise CatalogueError(f"cannot write {self.path}: {error.strerror}; make room and run the same command again") from error
+            batch.append((site, tuple(x.shape), span, self._end))
+            self._end += values.nbytes
 
     def show(self, number: int, visit: Callable[[Site, Tensor, slice], None], device: torch.device) -> bool:
         """Visit batch `number` again, as a pass would; False where it was not kept."""
-        kept = self._batches[number] if number < len(self._batches) else None
+        kept = self._batches.get(number)
         if not kept:
             return False
         with self.path.open("rb") as file, torch.inference_mode():

@@ -6,6 +6,7 @@ one, reading rows in order, and all others find it in the cache, at a third of t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,17 +27,18 @@ PART_BYTES = 800_000  # of a part: with a copy it fits a core's own cache
 
 
 class Scratch:
-    """Buffers that all layers share, made anew only when larger ones are needed."""
+    """One buffer for each thread, which all layers share, made anew only when a larger one is needed."""
 
     def __init__(self) -> None:
-        self._buffer: dict[str, Tensor] = {}
+        self._of_thread = threading.local()
 
-    def like(self, x: Tensor, name: str = "") -> Tensor:
-        """Uninitialised contiguous memory of x's shape, type and device; what one `name` was given before is overwritten."""
-        n, buffer = x.numel(), self._buffer.get(name)
+    def like(self, x: Tensor) -> Tensor:
+        """Uninitialised contiguous memory of x's shape, type and device."""
+        n, buffer = x.numel(), getattr(self._of_thread, "buffer", None)
         if buffer is None or buffer.numel() < n or buffer.device != x.device:
-            buffer = self._buffer[name] = torch.empty(n, dtype=x.dtype, device=x.device)
-        return buffer[:n].view(x.shape)
+            buffer = self._of_thread.buffer = torch.empty(n, dtype=x.dtype, device=x.device)
+        out: Tensor = buffer[:n].view(x.shape)
+        return out
 
 
 class Work:

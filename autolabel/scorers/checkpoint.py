@@ -68,7 +68,7 @@ class Exchanged:
         self.inner, self._batches = inner, 0
         self._share = [torch.from_numpy(x.astype(np.float32)) for x in share]
         self._windows = [Windows(layer, mass=False) for layer in inner.labels.layers]
-        self._generator = torch.Generator().manual_seed(hash63("exchanged", seed))
+        self._generator = [torch.Generator().manual_seed(hash63("exchanged", seed, k)) for k in range(len(share))]
 
     def chunk(self, excerpts: Excerpts, strengths: Strengths) -> None:
         """As of the inner part."""
@@ -78,7 +78,7 @@ class Exchanged:
         """One layer of one batch, exchanged."""
         import torch
 
-        flat, made = block.flat, self._generator
+        flat, made = block.flat, self._generator[block.layer]
         other = flat[torch.randperm(len(flat), generator=made)]
         mixed = torch.where(torch.rand(flat.shape, generator=made) < self._share[block.layer], other, flat).view_as(block.a)
         self.inner.add(Block(block.layer, block.batch, block.block, mixed, self._windows[block.layer].sums(mixed)))

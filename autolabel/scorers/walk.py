@@ -6,14 +6,17 @@ sums. Memory does not depend on the length of the split.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autolabel.excerpts import Batch, Excerpts
+from autolabel.passes import Passes
 from autolabel.patterns.syntax import Pattern
 from autolabel.protocols import SplitView
 from autolabel.scorers.entries import Run, Strengths
@@ -48,7 +51,7 @@ class Block:
 
 
 class Part(Protocol):
-    """Something that is counted on the way."""
+    """Something that is counted on the way. `add` may be called for several layers at a time, for each in the order of the batches."""
 
     def chunk(self, excerpts: Excerpts, strengths: Strengths) -> None:
         """A chunk of excerpts is about to be read."""
@@ -67,44 +70,40 @@ def walk(view: SplitView, layers: Sequence[Layer], patterns: Sequence[Pattern], 
     number = {(lay.site.layer, lay.site.name): k for k, lay in enumerate(layers)}
     sites = [lay.site for lay in layers]
     counted = [Windows(layer, mass) for layer in layers]
-    buffer = torch.empty(0)
+    of_thread = threading.local()
 
     def room(layer: Layer, windows: int, length: int) -> torch.Tensor:
-        nonlocal buffer
-        size = windows * length * layer.width
-        if buffer.numel() < size:
-            buffer = torch.empty(size)
-        return buffer[:size].view(windows, length, layer.width)
+        size, buffer = windows * length * layer.width, getattr(of_thread, "buffer", None)
+        if buffer is None or buffer.numel() < size:
+            buffer = of_thread.buffer = torch.empty(size)
+        out: torch.Tensor = buffer[:size].view(windows, length, layer.width)
+        return out
+
+    def look(batch: Batch, block: Ints, site: Site, x: torch.Tensor, span: slice) -> None:
+        k = number[site.layer, site.name]
+        layer = layers[k]
+        a, content = room(layer, *batch.tokens.shape), x[:, span].float().cpu()
+
+        def fill(rows: slice, out: torch.Tensor) -> None:
+            for i, side in enumerate(layer.sides):
+                part_of = out[..., i * site.width:(i + 1) * site.width]
+                if side == "+" and len(layer.sides) == 1:
+                    torch.clamp(content[rows], min=0, out=part_of)
+                else:
+                    part_of.copy_(torch.clamp(content[rows] if side == "+" else -content[rows], min=0))
+
+        seen = Block(k, batch, block, a, counted[k].sums(a, fill))
+        for part in parts:
+            part.add(seen)
 
     for excerpts in pieces(view):
         strengths = run(patterns, excerpts)
         for part in parts:
             part.chunk(excerpts, strengths)
         del strengths  # the parts have read it
-        for batch in excerpts.batches(view.batch_size):
-            block = excerpts.block[batch.rows]
-            windows, length = batch.tokens.shape
-
-            def visit(site: Site, x: torch.Tensor, span: slice, batch: Batch = batch, block: Ints = block,
-                      windows: int = windows, length: int = length) -> None:
-                k = number[site.layer, site.name]
-                layer = layers[k]
-                a, content = room(layer, windows, length), x[:, span].float().cpu()
-
-                def fill(rows: slice, out: torch.Tensor) -> None:
-                    for i, side in enumerate(layer.sides):
-                        part_of = out[..., i * site.width:(i + 1) * site.width]
-                        if side == "+" and len(layer.sides) == 1:
-                            torch.clamp(content[rows], min=0, out=part_of)
-                        else:
-                            part_of.copy_(torch.clamp(content[rows] if side == "+" else -content[rows], min=0))
-
-                seen = Block(k, batch, block, a, counted[k].sums(a, fill))
-                for part in parts:
-                    part.add(seen)
-
-            with torch.inference_mode():
-                subject_run(view, batch, sites, visit)
+        with Passes(view.subject, sites) as passes:
+            for batch in excerpts.batches(view.batch_size):
+                passes.add(partial(view.subject.run, batch.tokens, sites), partial(look, batch, excerpts.block[batch.rows]))
         for part in parts:
             part.end_chunk()
 
@@ -128,11 +127,6 @@ def cut(chunk: Excerpts, tokens: int = PIECE) -> Iterator[tuple[Excerpts, slice]
         first = last
 
 
-def subject_run(view: SplitView, batch: Batch, sites: Sequence[Site], visit: object) -> None:
-    """The forward pass of one batch."""
-    view.subject.run(batch.tokens, sites, visit)  # type: ignore[arg-type]  # the Visit alias exists for type checkers only
-
-
 def add_rows(total: Floats, group: Ints, rows: NDArray[np.floating]) -> None:
     """total[group[b]] += rows[b] for every b."""
     for g, row in zip(group.tolist(), rows, strict=True):
@@ -146,7 +140,7 @@ class FirstDocuments:
     """
 
     def __init__(self, n_labels: int, enough: int = 20, buffer: int = 200_000) -> None:
-        self.enough, self._buffer = enough, buffer
+        self.enough, self._buffer, self._lock = enough, buffer, threading.Lock()
         self._count = np.zeros(n_labels, np.int64)
         self._open = np.ones(n_labels, bool)
         self._keys, self._waiting, self._n_waiting = np.zeros(0, np.int64), [np.zeros(0, np.int64)], 0
@@ -162,13 +156,14 @@ class FirstDocuments:
         self._open[label] = False
 
     def add(self, label: Ints, block: Ints) -> None:
-        """Labels [E] fire in the documents [E]; the same pair any number of times."""
-        open_ = np.flatnonzero(self._open[label])
-        if len(open_):
-            self._waiting.append((label[open_] << 40) | (block[open_] & ((1 << 40) - 1)))
-            self._n_waiting += len(open_)
-            if self._n_waiting > self._buffer:
-                self._settle()
+        """Labels [E] fire in the documents [E]; the same pair any number of times. Several threads may add."""
+        with self._lock:
+            open_ = np.flatnonzero(self._open[label])
+            if len(open_):
+                self._waiting.append((label[open_] << 40) | (block[open_] & ((1 << 40) - 1)))
+                self._n_waiting += len(open_)
+                if self._n_waiting > self._buffer:
+                    self._settle()
 
     def _settle(self) -> None:
         keys = np.sort(np.concatenate([self._keys, *self._waiting]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,6 +65,11 @@ class HFSubject:
         return self.specials.ids
 
     @property
+    def concurrent(self) -> bool:
+        """Whether passes may run side by side, each on a thread of its own."""
+        return self.device.type == "cpu"
+
+    @property
     def device(self) -> torch.device:
         """Where the model is."""
         device: torch.device = next(self.model.parameters()).device
@@ -102,9 +108,11 @@ class HFSubject:
         wanted: dict[nn.Module, dict[int, Place]] = {}
         for place in places:
             wanted.setdefault(place.module, {})[place.call] = place
-        counts = dict.fromkeys(wanted, 0)
+        counts, mine = dict.fromkeys(wanted, 0), get_ident()
 
         def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+            if get_ident() != mine:  # a pass beside this one
+                return
             place = wanted[module].get(counts[module])
             counts[module] += 1
             if place is None:

@@ -54,6 +54,11 @@ class Narrow:
         """The inner sites, at most `width` wide."""
         return tuple(self._narrow(site) for site in self.inner.sites)
 
+    @property
+    def concurrent(self) -> bool:
+        """As the inner subject."""
+        return hasattr(type(self.inner), "concurrent") and bool(getattr(self.inner, "concurrent", False))
+
     def run(self, tokens: NDArray[np.int64], sites: Sequence[Site], visit: Visit) -> None:
         """As `Subject.run`; x is a contiguous copy of the first neurons."""
         def first(site: Site, x: torch.Tensor, span: slice) -> None:

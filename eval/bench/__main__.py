@@ -38,8 +38,8 @@ def main(arguments: list[str]) -> None:
 
 def steady(quick: bool) -> Iterator[Line]:
     """Extraction per batch over the bare forward pass of the same batches."""
-    warm, rounds = (20, 20) if quick else (60, 24)
-    model, windows = extraction.python_windows("demo", 32 * (warm + rounds))
+    warm, rounds = (24, 3) if quick else (64, 8)
+    model, windows = extraction.python_windows("demo", 32 * (warm + extraction.ROUND * rounds))
     for row in extraction.steady(model, windows, warm=warm, rounds=rounds, quiet=0.9):
         yield row.name, f"{row.ratio:.3f}", f"<= {row.bar:.2f}", row.note
 

@@ -14,19 +14,23 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autolabel.passes import Passes
+
 if TYPE_CHECKING:
     import torch
 
-    from autolabel.protocols import Subject
+    from autolabel.protocols import Subject, Visit
     from autolabel.types import Site
 
 Ints = NDArray[np.int64]
+ROUND = 8  # batches
 
 
 @dataclass(frozen=True)
@@ -39,39 +43,53 @@ class Row:
     note: str = ""  # how many rounds counted, what was measured
 
 
-def steady(subject: Subject, windows: Ints, *, batch_size: int = 32, warm: int = 30, rounds: int = 30, quiet: float = 0.9) -> list[Row]:
-    """Time per batch over the bare pass, after `warm` batches. windows [n, T] content ids, n >= batch_size * (warm + rounds).
+def steady(subject: Subject, windows: Ints, *, batch_size: int = 32, warm: int = 64, rounds: int = 8, quiet: float = 0.9) -> list[Row]:
+    """Time over the bare pass in rounds of eight batches, after `warm` batches. windows [n, T] content ids, n >= batch_size * (warm + 8 rounds).
 
+    The bare pass is run in both ways, batch after batch on all threads and batches side by side on one thread each, and the faster counts.
     quiet: the share of wall time x threads that CPU time must reach for a round to count; 0 counts all and takes CPU time instead.
     """
-    need = batch_size * (warm + rounds)
+    need = batch_size * (warm + ROUND * rounds)
     if len(windows) < need:
         raise ValueError(f"{need} windows are needed, {len(windows)} were given")
     order = np.random.default_rng(0).permutation(need)
     batches = [windows[order[i:i + batch_size]] for i in range(0, need, batch_size)]
-    last = subject.sites[-1:]
-    bare: Callable[[Ints, Ints], None] = lambda ids, tokens: subject.run(tokens, last, lambda site, x, span: None)
+    ids = np.arange(need, dtype=np.int64).reshape(-1, batch_size)
+    last, nothing = subject.sites[-1:], lambda site, x, span: None
     rows = []
-    for name, bar, measured in _measured(subject, windows, batch_size):
-        ids = np.arange(need, dtype=np.int64).reshape(-1, batch_size)
-        for i in range(warm):
-            measured(ids[i], batches[i])
+    for name, bar, visit_of in _measured(subject, windows, batch_size):
+        def measured(some: range, visit_of: Callable[[Ints, Ints], Visit] = visit_of) -> None:
+            with Passes(subject, subject.sites) as passes:
+                for i in some:
+                    passes.add(partial(subject.run, batches[i], subject.sites), visit_of(ids[i], batches[i]))
+
+        def bare(some: range) -> None:
+            for i in some:
+                subject.run(batches[i], last, nothing)
+
+        def apart(some: range) -> None:
+            with Passes(subject, last) as passes:
+                for i in some:
+                    passes.add(partial(subject.run, batches[i], last), nothing)
+
+        measured(range(warm))
         ratios = []
-        for i in range(warm, warm + rounds):
-            took = {}
-            for which in ((bare, measured) if i % 2 else (measured, bare)):
-                took[which] = _clock(which, ids[i], batches[i])
-            share = min(cpu / wall for wall, cpu in took.values())
-            if quiet and share < quiet * _threads():
+        for r in range(rounds):
+            took, work = {}, [bare, apart, measured]
+            some = range(warm + r * ROUND, warm + (r + 1) * ROUND)
+            for which in work[r % 3:] + work[:r % 3]:
+                took[which] = _clock(which, some)
+            if quiet and min(cpu / wall for which, (wall, cpu) in took.items() if which is not bare) < quiet * _threads():
                 continue
-            ratios.append(took[measured][0 if quiet else 1] / took[bare][0 if quiet else 1])
-        note = f"{len(ratios)} of {rounds} rounds, {'wall' if quiet else 'CPU'} time, batches of {batch_size} x {windows.shape[1]}"
+            which = 0 if quiet else 1
+            ratios.append(took[measured][which] / min(took[bare][which], took[apart][which]))
+        note = f"{len(ratios)} of {rounds} rounds of {ROUND} batches of {batch_size} x {windows.shape[1]}, {'wall' if quiet else 'CPU'} time"
         rows.append(Row(name, statistics.median(ratios) if ratios else float("nan"), bar, note))
     return rows
 
 
-def _measured(subject: Subject, windows: Ints, batch_size: int) -> list[tuple[str, float, Callable[[Ints, Ints], None]]]:
-    """What is compared with the bare pass: (name, bar, run one batch of ids and tokens)."""
+def _measured(subject: Subject, windows: Ints, batch_size: int) -> list[tuple[str, float, Callable[[Ints, Ints], Visit]]]:
+    """What is compared with the bare pass: (name, bar, the visit of a batch of ids and tokens)."""
     import torch
 
     from autolabel.sampling.moments import Moments
@@ -121,21 +139,21 @@ def _measured(subject: Subject, windows: Ints, batch_size: int) -> list[tuple[st
     explain = {site: ExplainSite(site, frame, table, {side: ones[site] for side in site.sides}, spools[site]) for site in subject.sites}
     evidence = {site: EvidenceSite(site, frame, {side: np.zeros(site.width) for side in site.sides}, 0) for site in subject.sites}
 
-    def runner(gathered: dict[Site, Lean] | dict[Site, ExplainSite] | dict[Site, EvidenceSite]) -> Callable[[Ints, Ints], None]:
-        def run(ids: Ints, tokens: Ints) -> None:
+    def visits(gathered: dict[Site, Lean] | dict[Site, ExplainSite] | dict[Site, EvidenceSite]) -> Callable[[Ints, Ints], Visit]:
+        def of_batch(ids: Ints, tokens: Ints) -> Visit:
             hashed = (uniform(7, ids) * 2.0**62).astype(np.int64)
             work = Work(hashed, tokens, special, uniform(0, hashed), table)
-            subject.run(tokens, subject.sites, lambda site, x, span: gathered[site].visit(x, span, work))
-        return run
+            return lambda site, x, span: gathered[site].visit(x, span, work)
+        return of_batch
 
-    explain_run, evidence_run, turn = runner(explain), runner(evidence), [0]
+    explain_of, evidence_of, turn = visits(explain), visits(evidence), [0]
 
-    def both(ids: Ints, tokens: Ints) -> None:
+    def both(ids: Ints, tokens: Ints) -> Visit:
         turn[0] += 1
-        (explain_run if turn[0] // 2 % 2 else evidence_run)(ids, tokens)
-    return [("extraction, top-20 and statistics / bare pass", 1.10, runner(lean)),
-            ("extraction, everything on explain / bare pass", 1.20, explain_run),
-            ("extraction, everything on select and test / bare pass", 1.20, evidence_run),
+        return (explain_of if turn[0] % 2 else evidence_of)(ids, tokens)
+    return [("extraction, top-20 and statistics / bare pass", 1.10, visits(lean)),
+            ("extraction, everything on explain / bare pass", 1.20, explain_of),
+            ("extraction, everything on select and test / bare pass", 1.20, evidence_of),
             ("extraction, everything, half of it explain / bare pass", 1.20, both)]
 
 
@@ -159,17 +177,20 @@ def end_to_end(specs: Sequence[str], *, tokens: int = 500_000, subject: str = "d
 
         def pass_over(part: int) -> None:
             """Every other batch: half of them before the extraction and half after it, so that a machine that slows down slows both."""
-            number = 0
+            number, batches = 0, []
             for split in SPLITS:
                 for chunk in catalogue.excerpts(corpus_id, split):
                     for batch in chunk.batches(batch_size):
                         number += 1
                         if number % 2 == part:
-                            start, cpu_start = time.perf_counter(), time.process_time()
-                            model.run(batch.tokens, model.sites[-1:], lambda site, x, span: None)
-                            bare["wall"] += time.perf_counter() - start
-                            bare["cpu"] += time.process_time() - cpu_start
-                            bare["tokens"] += batch.tokens.size
+                            batches.append(batch.tokens)
+            start, cpu_start = time.perf_counter(), time.process_time()
+            with Passes(model, model.sites[-1:]) as passes:
+                for tokens in batches:
+                    passes.add(partial(model.run, tokens, model.sites[-1:]), lambda site, x, span: None)
+            bare["wall"] += time.perf_counter() - start
+            bare["cpu"] += time.process_time() - cpu_start
+            bare["tokens"] += sum(tokens.size for tokens in batches)
 
         pass_over(0)
         began, cpu = time.perf_counter(), time.process_time()
@@ -210,10 +231,10 @@ def _peak(specs: list[str], tokens: int, subject: str, where: str) -> None:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6)
 
 
-def _clock(work: Callable[[Ints, Ints], None], ids: Ints, tokens: Ints) -> tuple[float, float]:
+def _clock(work: Callable[[range], None], some: range) -> tuple[float, float]:
     """Wall and CPU seconds."""
     wall, cpu = time.perf_counter(), time.process_time()
-    work(ids, tokens)
+    work(some)
     _wait()
     return time.perf_counter() - wall, time.process_time() - cpu
 
@@ -258,10 +279,10 @@ def main(arguments: Sequence[str]) -> None:
         _peak(specs, tokens, subject, where)
         return
     if what == "steady":
-        defaults = ["30", "30", "0.9", str(torch.get_num_threads())]
+        defaults = ["64", "8", "0.9", str(torch.get_num_threads())]
         warm, rounds, quiet, threads = (float(a) for a in [*arguments[1:5], *defaults[len(arguments) - 1:]][:4])
         torch.set_num_threads(int(threads))
-        model, windows = python_windows("demo", 32 * int(warm + rounds))
+        model, windows = python_windows("demo", 32 * int(warm + ROUND * rounds))
         rows = steady(model, windows, warm=int(warm), rounds=int(rounds), quiet=quiet)
     elif what == "whole":
         rows = [end_to_end(["python"], tokens=int(arguments[1]) if len(arguments) > 1 else 500_000)]

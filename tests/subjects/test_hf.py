@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from autolabel.errors import SettingsError, SubjectError, UnitError
+from autolabel.passes import Passes
 from autolabel.protocols import Subject
 from autolabel.subjects import HFSubject, load_subject
 from autolabel.types import Site
@@ -147,3 +149,28 @@ def test_half_precision_is_visited_as_float32(make_model: Callable[..., Path]) -
     subject = load_subject(str(make_model("bert", **BERT)), dtype="bfloat16")
     assert subject.model.dtype == torch.bfloat16
     subject.run(some(subject, 1, 4), subject.sites[:1], lambda site, x, span: pytest.fail("no float32") if x.dtype != torch.float32 else None)
+
+
+@pytest.mark.parametrize("kind", ["bert", "bart"])
+def test_passes_side_by_side_do_not_meet(kind: str, make_model: Callable[..., Path]) -> None:
+    """Hooks belong to their own pass: windows read side by side give what they give alone."""
+    subject = load_subject(str(make_model(kind, **{"bert": BERT, "bart": BART}[kind])))
+    assert subject.concurrent
+    batches = [some(subject, 2 + i % 3, 5 + i % 4) + i % 2 for i in range(12)]
+    alone = [{site: subject.activations(b, site) for site in subject.sites} for b in batches]
+    found: list[dict[Site, torch.Tensor]] = [{} for _ in batches]
+
+    def visit(i: int, site: Site, x: torch.Tensor, span: slice) -> None:
+        found[i][site] = x[:, span].clone()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with Passes(subject, subject.sites) as passes:
+            for i, batch in enumerate(batches):
+                passes.add(partial(subject.run, batch, subject.sites), partial(visit, i))
+    finally:
+        torch.set_num_threads(before)
+    for mine, theirs in zip(found, alone, strict=True):
+        assert mine.keys() == theirs.keys()
+        assert all(torch.allclose(x, theirs[site], atol=1e-5) for site, x in mine.items())
