@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autolabel.subjects.moving import moved
+
 if TYPE_CHECKING:
     from autolabel.sampling.typesums import TypeTable
 
@@ -32,7 +34,7 @@ class Tokens:
     def of(cls, which: NDArray[np.bool_], device: torch.device) -> Tokens:
         """Those for which which [B, T] holds."""
         at = np.flatnonzero(which)
-        return cls(torch.from_numpy(at).to(device), torch.from_numpy(at % which.shape[1]).to(device), which.sum(0))
+        return cls(moved(torch.from_numpy(at), device), moved(torch.from_numpy(at % which.shape[1]), device), which.sum(0))
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class BatchTokens:
     @cached_property
     def special(self) -> Tensor | None:
         """[B, T] true at special ids inside the content; None where there are none: the rule."""
-        return None if self.n == self.valid.size else torch.from_numpy(~self.valid).to(self.device)
+        return None if self.n == self.valid.size else moved(torch.from_numpy(~self.valid), self.device)
 
     @cached_property
     def _row(self) -> Ints:
@@ -69,7 +71,7 @@ class BatchTokens:
     @cached_property
     def type_row(self) -> Tensor:
         """[B, T] the row of each token's type in the table; what is outside the table has its last row."""
-        return torch.from_numpy(self._row).to(self.device)
+        return moved(torch.from_numpy(self._row), self.device)
 
     @cached_property
     def rest(self) -> Tokens:

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autolabel.subjects.moving import moved
+
 FAR = 30  # a mean so many standard deviations from 0 asks for the pivot
 
 
@@ -42,7 +44,7 @@ class Moments:
         if not self._waiting or self.pivot is None:
             return
         rows, means, variances = zip(*self._waiting, strict=True)
-        count = torch.tensor(rows, dtype=torch.float64, device=self.sum.device)
+        count = moved(torch.tensor(rows, dtype=torch.float64), self.sum.device)
         mean = torch.stack(means).double()
         if not self.shift:
             mean -= self.pivot

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autolabel.sampling.bags import BatchTokens
+from autolabel.subjects.moving import moved
 
 if TYPE_CHECKING:
     from autolabel.sampling.typesums import TypeTable
@@ -64,8 +65,8 @@ class Work:
         """ids [B] and u [B] (float32) on the device."""
         if self._device != device:
             self._device = device
-            self._ids = torch.from_numpy(self.ids).to(device)
-            self._uniform = None if self._u is None else torch.from_numpy(self._u.astype(np.float32)).to(device)
+            self._ids = moved(torch.from_numpy(self.ids), device)
+            self._uniform = None if self._u is None else moved(torch.from_numpy(self._u.astype(np.float32)), device)
         return self._ids, self._uniform
 
 

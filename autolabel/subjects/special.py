@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from autolabel.errors import SubjectError
+from autolabel.subjects.moving import moved
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -38,10 +39,10 @@ class Specials:
         ids[:, :n] = torch.tensor(self.prefix, dtype=torch.long)
         ids[:, n:n + length] = torch.from_numpy(np.ascontiguousarray(tokens, np.int64))
         ids[:, n + length:] = torch.tensor(self.suffix, dtype=torch.long)
-        made: dict[str, Any] = {"input_ids": ids.to(device), **dict(self.keywords)}
+        made: dict[str, Any] = {"input_ids": moved(ids, device), **dict(self.keywords)}
         if self.start is not None:
             kept = ids[:, :n + length + max(m - 1, 0)]
-            made["decoder_input_ids"] = torch.cat([torch.full((batch, 1), self.start, dtype=torch.long), kept], 1).to(device)
+            made["decoder_input_ids"] = moved(torch.cat([torch.full((batch, 1), self.start, dtype=torch.long), kept], 1), device)
         return made
 
     def span(self, length: int, stack: str) -> slice:
