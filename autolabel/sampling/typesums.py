@@ -84,10 +84,7 @@ class TypeSums:
     def part(self, a: Tensor, part: Part, lists: BatchTokens) -> None:
         """a [b, t, U] >= 0 of some windows and positions, contiguous, 0 at special ids."""
         rows, flat = lists.type_row[part.windows, part.positions].reshape(-1), a.view(-1, a.shape[-1])
-        if a.device.type == "cpu":
-            self.sum.index_add_(0, rows, flat)
-        else:  # sorts first: the result does not depend on who comes when
-            self.sum.index_put_((rows,), flat, accumulate=True)
+        _add_rows(self.sum, rows, flat)
         if self._every is None:
             self._every = a.new_zeros(lists.tokens.shape[1], a.shape[-1])
         self._every[part.positions] += a.sum(0)
@@ -96,7 +93,7 @@ class TypeSums:
         """A batch, all of whose parts were seen: rest [n, U] and alone [m, U] are the a of the tokens in these lists."""
         assert self._every is not None
         length = len(self._every)
-        seldom = torch.zeros_like(self._every).index_add_(0, lists.rest.position, rest)
+        seldom = _add_rows(torch.zeros_like(self._every), lists.rest.position, rest)
         self.position[:length] += self._every.double().sub_(seldom)
         self.position_n[:length] += lists.counts - lists.rest.counts
         self.rest[:length] += seldom
@@ -173,3 +170,10 @@ class TypeSums:
         self.rest.copy_(torch.from_numpy(state["rest"]))
         self.rest_n[:] = state["rest_n"]
         self.alone_square.copy_(torch.from_numpy(state["alone_square"]))
+
+
+def _add_rows(table: Tensor, row: Tensor, values: Tensor) -> Tensor:
+    """table[row[i]] += values[i], in place. On an accelerator rows are sorted first: the result does not depend on who comes when."""
+    if table.device.type == "cpu":
+        return table.index_add_(0, row, values)
+    return table.index_put_((row,), values, accumulate=True)
