@@ -12,16 +12,28 @@ from functools import cache
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 BLOCK = 32 << 20  # bytes: the most that glibc takes; larger blocks are still handed back
-KEPT = 256 << 20  # bytes that may lie free
+KEPT = 64 << 20  # bytes that may lie free
+
+
+def keep_pages() -> bool:
+    """From now on; whether it could be done (glibc alone knows how)."""
+    libc = _glibc()
+    return libc is not None and bool(libc.mallopt(M_MMAP_THRESHOLD, BLOCK) and libc.mallopt(M_TRIM_THRESHOLD, KEPT))
+
+
+def give_back() -> None:
+    """Hand what lies free back to the system, once: before work of another kind."""
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
 
 
 @cache
-def keep_pages() -> bool:
-    """For this process, once; whether it could be done (glibc alone knows how)."""
+def _glibc() -> ctypes.CDLL | None:
     if not sys.platform.startswith("linux"):
-        return False
+        return None
     try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False
-    return bool(mallopt(M_MMAP_THRESHOLD, BLOCK) and mallopt(M_TRIM_THRESHOLD, KEPT))
+        libc = ctypes.CDLL(None)
+        return libc if libc.mallopt and libc.malloc_trim else None
+    except (OSError, AttributeError):  # another libc
+        return None

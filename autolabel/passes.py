@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from autolabel.memory import keep_pages
+from autolabel.memory import give_back, keep_pages
 from autolabel.protocols import Subject
 from autolabel.types import Site
 
@@ -57,15 +57,15 @@ class Passes:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> None:
         import torch
 
-        if self._pool is None:
-            return
         try:
-            if error is None:
+            if self._pool is not None and error is None:
                 self.wait()
         finally:
-            self._fail(error or _Stopped())
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            torch.set_num_threads(self._threads)
+            if self._pool is not None:
+                self._fail(error or _Stopped())
+                self._pool.shutdown(wait=True, cancel_futures=True)
+                torch.set_num_threads(self._threads)
+            give_back()
 
     def add(self, job: Job, visit: Visit) -> None:
         """Another batch; waits while enough are under way. Raises what any batch raised."""

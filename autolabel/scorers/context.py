@@ -17,7 +17,7 @@ from autolabel.scorers.effects import Design, PatternEffects
 from autolabel.scorers.entries import Firing, LayerEntries, Strengths
 from autolabel.scorers.labels import Labels
 from autolabel.scorers.lookup import Table
-from autolabel.scorers.walk import GROUPS, Block, FirstDocuments, add_rows
+from autolabel.scorers.walk import GROUPS, Block, FirstDocuments
 from autolabel.stats import Sums
 
 Floats = NDArray[np.float64]
@@ -126,12 +126,15 @@ class ContextSums:
         own = whole[place] if len(column) == width and (column == np.arange(width)).all() else whole[place][:, torch.from_numpy(column)]
         picked = torch.from_numpy(means[types]) if len(column) == width and (column == np.arange(width)).all() else torch.from_numpy(
             means[types[:, None], column[None, :]])
-        a[place] = torch.addmm(own.sub_(picked), kernel, beta[0])
+        a[place] = torch.addmm(own.sub_(picked), kernel, beta[0], out=own)
+        del own, picked
         rest = c[place].sub_(torch.from_numpy(c_means[types].toarray()))
-        c[place] = torch.addmm(rest, kernel, beta[1])
+        c[place] = torch.addmm(rest, kernel, beta[1], out=rest)
+        del rest
         a, c = a.view(windows, length, labels), c.view(windows, length, labels)
-        for kept, x in ((self.a, a), (self.c, c), (self.a2, a * a), (self.c2, c * c), (self.ac, a * c)):
-            add_rows(kept[:, rows], group, x.sum(1).numpy())
+        for kept, x, y in ((self.a, a, None), (self.c, c, None), (self.a2, a, a), (self.c2, c, c), (self.ac, a, c)):
+            for w in range(windows):  # a window at a time: a product of all of them would be as large as a
+                kept[group[w], rows] += (x[w] if y is None else x[w] * y[w]).sum(0).numpy()
 
     def sums(self) -> Sums:
         """Six sums per group and label of what is left; c is exactly 0 for a label of which nothing is left."""

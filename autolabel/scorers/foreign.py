@@ -155,13 +155,12 @@ def foreign_null(sums: ForeignSums, n: float, c: Floats, c2: Floats, rho: Floats
         if not len(rows):
             return
         matrix = correlations(group[0]) if len(group) == 1 else np.concatenate([correlations(k) for k in group], axis=1)
-        turned = np.ascontiguousarray(matrix.T)
         offset = np.zeros(len(sums.widths), np.int64)
         offset[group] = np.cumsum([0] + [sums.widths[k] for k in group[:-1]])
         column = offset[labels.layer[rows]] + labels.column[rows]
         which = np.searchsorted(sums.patterns[group[0]], labels.pattern[rows])
         plain = np.array_equal(which, np.arange(matrix.shape[0]))  # the rule: every label has a pattern of its own
-        on_unit = turned if plain else turned[:, which]  # [W, labels] every label on this unit
+        on_unit = np.ascontiguousarray(matrix.T) if plain else matrix.T[:, which]  # [W, labels] every label on this unit
         foreign = column[None, :] != np.arange(matrix.shape[1])[:, None] if len(set(column.tolist())) < len(column) else None
         live = np.flatnonzero(~np.isnan(rho[rows]))
         layer_of_column = np.repeat(np.asarray(group), [sums.widths[k] for k in group])
