@@ -1,4 +1,4 @@
-"""Keeps freed memory for the next batch.
+"""What fits the cache, and keeping freed memory for the next batch.
 
 glibc hands blocks of megabytes back to the system when they are freed, and every page of the next one faults: a tenth of the time of a forward
 pass on a CPU. With higher thresholds the same pages are used again.
@@ -10,6 +10,7 @@ import ctypes
 import sys
 from functools import cache
 
+PART_BYTES = 800_000  # of activations that are walked through at a time: with a buffer of the same size they fit a core's own cache
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 BLOCK = 32 << 20  # bytes: the most that glibc takes; larger blocks are still handed back
 KEPT = 64 << 20  # bytes that may lie free

@@ -1,6 +1,6 @@
 """Forward passes of many batches, as many side by side as torch has threads.
 
-n batches on one thread each take no longer than n batches on n threads one after another, and what is counted at the sites runs on all cores
+n batches on one thread each take about as long as n batches on n threads one after another, and what is counted at the sites runs on all cores
 too, no part of it waiting for another. Visits of one site keep the order of the batches, so what is counted is the same, to the bit, for
 any number of threads.
 """
@@ -26,6 +26,11 @@ Job = Callable[["Visit"], object]  # runs one batch and shows it to the visit
 Place = tuple[str, str]
 
 
+def concurrent(subject: Subject) -> bool:
+    """Whether passes of it may run side by side. Asked of the class: a subject that wraps another may lend out the attributes of that one."""
+    return hasattr(type(subject), "concurrent") and bool(getattr(subject, "concurrent", False))
+
+
 class _Stopped(Exception):
     """Another batch failed."""
 
@@ -42,8 +47,7 @@ class Passes:
 
         keep_pages()
         self._threads = torch.get_num_threads()
-        # asked of the class: a subject that wraps another may lend out the attributes of that one
-        apart = self._threads > 1 and hasattr(type(subject), "concurrent") and bool(getattr(subject, "concurrent", False))
+        apart = self._threads > 1 and concurrent(subject)
         self._pool = ThreadPoolExecutor(self._threads, "pass", initializer=torch.set_num_threads, initargs=(1,)) if apart else None
         self._turn = threading.Condition()
         self._next: dict[Place, int] = {(site.layer, site.name): 0 for site in sites}  # number of the batch whose turn it is

@@ -7,16 +7,15 @@ closer than that may change places.
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autolabel.threads import each
+
 BLOCK = 512  # rows that are made floats at once: they stay in the cache of one core
 SHARE = 64 * BLOCK  # rows that a thread takes at a time
-MOST_THREADS = 8  # more only wait for memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +52,7 @@ class Quantised:
                 part = self.values[first:first + BLOCK]
                 np.copyto(block[:len(part)], part)
                 np.dot(block[:len(part)], query, out=out[first:first + len(part)])
-        starts = range(0, n, SHARE)
-        if len(starts) > 1:
-            with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:  # numpy lets go of the interpreter for each block
-                list(pool.map(some, starts))
-        elif starts:
-            some(0)
+        each(some, range(0, n, SHARE))
         out *= self.scale
         return out
 

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autolabel.memory import PART_BYTES
 from autolabel.sampling.bags import BatchTokens
 from autolabel.subjects.moving import moved
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 POSITIONS = 8  # of a part
-PART_BYTES = 800_000  # of a part: with a copy it fits a core's own cache
 
 
 class Scratch:

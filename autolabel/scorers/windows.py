@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from autolabel.memory import PART_BYTES
 from autolabel.scorers.labels import Layer
 
 if TYPE_CHECKING:
     import torch
 
 Floats32 = NDArray[np.float32]
-BYTES = 800_000  # of activations that are held at a time: with a buffer of the same size they fit a core's own cache
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Windows:
         import torch
 
         windows, length, width = a.shape
-        step = max(1, BYTES // max(1, length * width * 4))
+        step = max(1, PART_BYTES // max(1, length * width * 4))
         if self._scratch.numel() < step * length * width:
             self._scratch = torch.empty(step * length * width)
         total, square, largest, positives, mass = (torch.empty(windows, width) for _ in range(5))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel.errors import SettingsError, UnitError
+from autolabel.passes import concurrent
 from autolabel.types import Site, digest
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Narrow:
     @property
     def concurrent(self) -> bool:
         """As the inner subject."""
-        return hasattr(type(self.inner), "concurrent") and bool(getattr(self.inner, "concurrent", False))
+        return concurrent(self.inner)
 
     def run(self, tokens: NDArray[np.int64], sites: Sequence[Site], visit: Visit) -> None:
         """As `Subject.run`; x is a contiguous copy of the first neurons."""
