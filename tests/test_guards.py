@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "autolabel"
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors", "threads", "memory"),
+    ("types", "errors", "threads", "memory", "compiled"),
     ("protocols", "registry", "assets", "settings"),
     ("excerpts", "neurons", "stats", "render", "prompts", "patterns", "hierarchy", "quantised", "passes"),
     ("catalogue",),
@@ -70,7 +70,7 @@ def test_public_names_are_exact() -> None:
 
 @pytest.mark.parametrize("statement", ["import autolabel", "import autolabel.cli.main"])
 def test_importing_is_light(statement: str) -> None:
-    heavy = "[m for m in ('torch', 'transformers', 'duckdb', 'numpy', 'scipy', 'sklearn', 'openai') if m in sys.modules]"
+    heavy = "[m for m in ('torch', 'transformers', 'duckdb', 'numpy', 'scipy', 'sklearn', 'openai', 'numba') if m in sys.modules]"
     code = f"import sys; {statement}; print({heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
