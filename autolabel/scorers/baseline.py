@@ -105,7 +105,7 @@ class NestedLists:
         entries, slot, _ = self._slots[k].gather(self._cell[block.batch.span])
         row = np.repeat(np.arange(len(entries)), entries)
         column = slot // length  # int32
-        v = block.flat.numpy()[row, column]
+        v = block.flat[row, column]
         size = self.ids[k].size
         strong = v > self.layers[k].tau99.astype(np.float32)[column]
         self.n[k] += np.bincount(slot, minlength=size)

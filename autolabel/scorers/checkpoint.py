@@ -78,9 +78,9 @@ class Exchanged:
         """One layer of one batch, exchanged."""
         import torch
 
-        flat, made = block.flat, self._generator[block.layer]
+        flat, made = torch.from_numpy(block.flat), self._generator[block.layer]
         other = flat[torch.randperm(len(flat), generator=made)]
-        mixed = torch.where(torch.rand(flat.shape, generator=made) < self._share[block.layer], other, flat).view_as(block.a)
+        mixed = torch.where(torch.rand(flat.shape, generator=made) < self._share[block.layer], other, flat).view(block.a.shape).numpy()
         self.inner.add(Block(block.layer, block.batch, block.block, mixed, self._windows[block.layer].sums(mixed)))
 
     def end_chunk(self) -> None:

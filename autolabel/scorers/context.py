@@ -122,7 +122,7 @@ class ContextSums:
         place = torch.from_numpy(used)
         column = self.labels.column[rows]
         a = torch.zeros(n, labels)
-        whole = block.flat
+        whole = torch.from_numpy(block.flat)
         own = whole[place] if len(column) == width and (column == np.arange(width)).all() else whole[place][:, torch.from_numpy(column)]
         picked = torch.from_numpy(means[types]) if len(column) == width and (column == np.arange(width)).all() else torch.from_numpy(
             means[types[:, None], column[None, :]])

@@ -9,7 +9,7 @@ than 200 other units, all such layers are pooled.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,18 +17,16 @@ from numpy.typing import NDArray
 
 from autolabel.excerpts import Excerpts
 from autolabel.scorers.entries import Strengths
+from autolabel.scorers.kernels import add_product, add_rows
 from autolabel.scorers.labels import Labels
 from autolabel.scorers.walk import Block
 from autolabel.stats import rank_p
 from autolabel.threads import each
 
-if TYPE_CHECKING:
-    import torch
-
 Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 ENOUGH = 200  # foreign units, or foreign labels, below which a rank is too coarse
-COLUMNS = 128  # of the activations that are multiplied at a time
 TABLE_BYTES = 256 * 2**20  # for the sums of a by cell
 
 
@@ -47,59 +45,56 @@ class ForeignSums:
 
     def chunk(self, excerpts: Excerpts, strengths: Strengths) -> None:
         """Choose the cells that get a row, and put the rest by token."""
-        import torch
-
         cell = np.asarray(strengths.cell_of_token, np.int64)
         n_cells = strengths.cells.shape[1]
         count = np.bincount(cell, minlength=n_cells)
         kept = np.sort(np.argsort(-count, kind="stable")[:min(self.max_cells, int((count > 0).sum()))])
-        slot = np.full(n_cells, len(kept), np.int64)
+        slot = np.full(n_cells, -1, np.int64)
         slot[kept] = np.arange(len(kept))
-        self._slot = torch.from_numpy(slot[cell])
-        self._rare = slot[cell] == len(kept)
-        self._table = [torch.zeros(len(kept) + 1, w) for w in self.widths]
-        self._cells = each(lambda q: strengths.cells[q].tocsc()[:, kept].tocsr().astype(np.float32), self.patterns)
-        tokens = each(lambda q: self._tokens(strengths, q, cell), self.patterns)
-        self._live = [np.unique(t.indices) for t in tokens]  # the others would be added up for nothing in every batch
-        self._by_token = [t[:, live] for t, live in zip(tokens, self._live, strict=True)]
-        self._added = [torch.zeros(len(live), w) for live, w in zip(self._live, self.widths, strict=True)]
+        self._slot = slot[cell]
+        rare = np.flatnonzero(self._slot < 0)
+        whole = sp.csr_matrix((np.ones(len(rare), np.float32), (cell[rare], rare)), shape=(n_cells, len(cell)))  # from cells to rare tokens
+
+        def look_up(patterns: Ints) -> tuple[sp.csr_matrix, sp.csr_matrix, Ints]:
+            cells, extra = (x[patterns].astype(np.float32) for x in (strengths.cells, strengths.extra))
+            by_token = sp.csr_matrix(extra + cells @ whole) if len(rare) else extra.tocsr()
+            live = np.flatnonzero(np.diff(by_token.indptr))  # the others would be added up for nothing in every batch
+            by_token = by_token[live]
+            by_token.sort_indices()
+            return cells[:, kept] if len(kept) < n_cells else cells.tocsr(), by_token, live
+
+        found = each(look_up, self.patterns)
+        self._cells, self._by_token, self._live = ([f[i] for f in found] for i in range(3))
+        self._table = [np.zeros((len(kept), w), np.float32) for w in self.widths]
+        self._added = [np.zeros((len(live), w), np.float32) for live, w in zip(self._live, self.widths, strict=True)]
         cell_token = np.zeros(n_cells, np.int64)
         cell_token[cell] = excerpts.tokens
         self._kept_token, self._kept_count, self._tokens_of = cell_token[kept], count[kept], excerpts.tokens
 
-    def _tokens(self, strengths: Strengths, patterns: Ints, cell: Ints) -> sp.csr_matrix:
-        """[tokens, Q]: what context adds everywhere, and all of c at tokens without a row in the table."""
-        out = strengths.extra[patterns].T.tocsr().astype(np.float32)
-        if self._rare.any():
-            whole = strengths.cells[patterns].T.tocsr().astype(np.float32)[cell]
-            out = out + sp.diags_array(self._rare.astype(np.float32)).tocsr() @ whole
-        return sp.csr_matrix(out)
-
     def add(self, block: Block) -> None:
         """One layer of one batch."""
         k, span = block.layer, block.batch.span
-        self._table[k].index_add_(0, self._slot[span], block.flat)
-        here = self._by_token[k][span]
-        if here.nnz:
-            _add_product(self._added[k], here.T.tocsr(), block.flat)
-        rare = np.flatnonzero(self._rare[span])
+        slot = self._slot[span]
+        add_rows(block.flat, np.argsort(slot, kind="stable"), slot, self._table[k])
+        _add_product(self._added[k], self._by_token[k], span, block.flat)
+        rare = np.flatnonzero(slot < 0)
         if len(rare):
             for watch in self.watchers:
-                watch.rows(k, self._tokens_of[span][rare], np.ones(len(rare)), block.flat.numpy()[rare])
+                watch.rows(k, self._tokens_of[span][rare], np.ones(len(rare)), block.flat[rare])
 
     def end_chunk(self) -> None:
         """From sums by cell to sums by pattern."""
-        import torch
-
-        for k, table in enumerate(self._table):
-            rows = table[:-1].numpy()
-            whole = torch.zeros(len(self.patterns[k]), self.widths[k])
-            _add_product(whole, self._cells[k], table[:-1])
-            whole[torch.from_numpy(self._live[k].astype(np.int64))] += self._added[k]
-            self.sums[k] += whole.numpy()
+        def add_up(k: int) -> None:
+            table = self._table[k]
+            whole = np.zeros((len(self.patterns[k]), self.widths[k]), np.float32)
+            _add_product(whole, self._cells[k], slice(0, len(table)), table)
+            whole[self._live[k]] += self._added[k]
+            self.sums[k] += whole
             for watch in self.watchers:
-                watch.rows(k, self._kept_token, self._kept_count.astype(np.float64), rows)
-        self._table, self._by_token, self._added = [], [], []
+                watch.rows(k, self._kept_token, self._kept_count.astype(np.float64), table)
+
+        each(add_up, range(len(self._table)))
+        self._table, self._by_token, self._added, self._cells = [], [], [], []
 
 
 class CellWatcher(Protocol):
@@ -109,18 +104,15 @@ class CellWatcher(Protocol):
         """Some rows; every token of the split is in exactly one."""
 
 
-def _add_product(total: torch.Tensor, left: sp.csr_matrix, right: torch.Tensor) -> None:
-    """total += sparse @ dense on all threads: a gemm where the left side is dense enough for it to be faster; else weighted sums of rows,
-    a few columns at a time, so that the rows stay in the cache."""
-    import torch
-
+def _add_product(total: Floats32, left: sp.csr_matrix, some: slice, right: Floats32) -> None:
+    """total += left[:, some] @ right, left sparse with ascending columns: a gemm where it is dense enough for that to be faster."""
     if left.nnz > 0.1 * left.shape[0] * left.shape[1]:
-        torch.addmm(total, torch.from_numpy(left.toarray()), right, out=total)
-        return
-    index, offset, weight = (torch.from_numpy(x) for x in (left.indices.astype(np.int64), left.indptr[:-1].astype(np.int64), left.data))
-    for first in range(0, right.shape[1], COLUMNS):
-        part = slice(first, first + COLUMNS)
-        total[:, part] += torch.nn.functional.embedding_bag(index, right[:, part], offset, mode="sum", per_sample_weights=weight)
+        import torch
+
+        into = torch.from_numpy(total)
+        torch.addmm(into, torch.from_numpy(left[:, some].toarray()), torch.from_numpy(right), out=into)
+    else:
+        add_product(left.indptr, left.indices, left.data, some.start, some.stop, right, total)
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ class NewWordSums:
         if not len(at) or rows.start == rows.stop:
             return
         group = block.block % self.groups
-        a = block.flat[torch.from_numpy(at)]
+        a = torch.from_numpy(block.flat[at])
         window = torch.from_numpy(at // length)
         each = np.maximum(np.bincount(at // length, minlength=windows), 1)[:, None]
         mean = torch.zeros(windows, width).index_add_(0, window, a) / torch.from_numpy(each.astype(np.float32))
@@ -118,7 +118,7 @@ class NewWordSums:
         n_labels = rows.stop - rows.start
         size, shape = windows * n_labels, (windows, n_labels)
         count, c, c2, ac = (np.zeros(shape) for _ in range(4))
-        flat = block.a.view(-1).numpy()
+        flat = block.a.reshape(-1)
         # the tokens at `at` are few: only theirs are looked up
         for e in self._entries[k].tokens(self._cell[span][at], at + span.start):
             level = self._level[k][e.level]

@@ -13,9 +13,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from autolabel.excerpts import Excerpts
-from autolabel.scorers.entries import Entries, Firing, LayerEntries, Strengths
+from autolabel.scorers.entries import Firing, LayerEntries, Strengths
+from autolabel.scorers.kernels import add_label_mass, add_levels, add_mass, add_windows
 from autolabel.scorers.labels import Labels
-from autolabel.scorers.walk import COARSE, GROUPS, Block, FirstDocuments, add_rows
+from autolabel.scorers.walk import COARSE, GROUPS, Block, FirstDocuments
 from autolabel.stats import Sums
 from autolabel.threads import each, stretches
 
@@ -86,40 +87,16 @@ class OwnSums:
         k, sums = block.layer, block.sums
         group, coarse = block.block % self.groups, block.block % self.coarse
         lay = self._by_layer[k]
-        add_rows(self.a[k], group, sums.total)
-        add_rows(self.a2[k], group, sums.square)
-        add_rows(self.unit_positives[k], coarse, sums.positives)
-        stratum = np.zeros((0, 0), np.int64)
+        add_windows(group, coarse, sums.total, sums.square, sums.positives, self.a[k], self.a2[k], self.unit_positives[k])
+        stratum = np.empty(sums.largest.shape, np.uint8)
         if self.mass:
-            assert sums.mass is not None
-            stratum = _stratum(sums.largest, lay.top)
-            at = np.flatnonzero(sums.mass > 0)
-            window, unit = np.divmod(at, lay.width)
-            np.add.at(self.unit_mass[k].reshape(-1), (coarse[window] * STRATA + stratum.reshape(-1)[at]) * lay.width + unit,
-                      sums.mass.reshape(-1)[at].astype(np.float64))
-        for e in self._entries[k].batch(self._cell[block.batch.span], block.batch.span):
-            if len(e.level):
-                self._levels(block, lay, e, group, coarse, stratum)
-
-    def _levels(self, block: Block, lay: _LayerLevels, e: Entries, group: Ints, coarse: Ints, stratum: Ints) -> None:
-        """Sums that need activations. Most entries of a rectified unit are 0 and end here at once."""
-        windows, length, width = block.a.shape
-        flat = e.of_token(np.arange(0, windows * length * width, width, dtype=np.int64))
-        flat += e.column
-        v = block.a.view(-1).numpy().take(flat)
-        live = np.flatnonzero(v > 0)
-        v, level = v.take(live), e.level.take(live)
-        window = e.of_token(np.repeat(np.arange(windows), length)).take(live)
-        value = v.astype(np.float64) if e.sign > 0 else -v.astype(np.float64)
-        every = self._a_level.shape[1]
-        np.add.at(self._a_level.reshape(-1), (group * every + lay.levels.start).take(window) + level, value)
-        at = np.flatnonzero(v > lay.tau99_of.take(level))
-        np.add.at(self.positives.reshape(-1), (coarse * every + lay.levels.start)[window[at]] + level[at], e.sign)
-        if self.mass:
-            at = np.flatnonzero(v > lay.tau_of.take(level))
-            window, level = window.take(at), level.take(at)
-            row = coarse.take(window) * STRATA + stratum.reshape(-1).take(window * width + e.column.take(live.take(at)))
-            np.add.at(self.label_mass.reshape(-1), row * self.label_mass.shape[1] + lay.label.take(level), value.take(at))
+            add_mass(coarse, sums.largest, lay.scale, sums.mass, STRATA, self.unit_mass[k], stratum)
+        a, length, span = block.flat, block.a.shape[1], block.batch.span
+        tokens = np.arange(span.start, span.stop)
+        for rows, of, sign in self._entries[k].signed(self._cell[span], tokens):
+            add_levels(a, length, rows, of.indptr, of.data, of.indices, sign, lay.tau99, group, coarse, lay.levels.start, self._a_level, self.positives)
+            if self.mass:
+                add_label_mass(a, length, rows, of.indptr, of.data, of.indices, sign, lay.tau, coarse, STRATA, stratum, lay.label, self.label_mass)
 
     def finish(self) -> None:
         """From sums by level to sums by label, and the level of strength 0: what the others leave of the unit. Once, after the walk."""
@@ -170,9 +147,9 @@ class _LayerLevels:
         self.label = labels.levels.label[self.levels]
         self.first = labels.levels.first[self.rows.start:self.rows.stop + 1] - self.levels.start
         self.width = lay.width
-        column = labels.column[self.label]
-        self.tau_of, self.tau99_of = lay.tau.astype(np.float32)[column], lay.tau99.astype(np.float32)[column]
-        self.top = lay.top.astype(np.float32)
+        self.tau, self.tau99 = lay.tau.astype(np.float32), lay.tau99.astype(np.float32)
+        with np.errstate(divide="ignore"):
+            self.scale = np.float32(STRATA) / lay.top.astype(np.float32)
 
 
 def _spread(row: Ints, n_rows: int, cell: Ints, by_cell: sp.csr_matrix, by_token: sp.csr_matrix) -> sp.csr_matrix:
@@ -181,10 +158,3 @@ def _spread(row: Ints, n_rows: int, cell: Ints, by_cell: sp.csr_matrix, by_token
     cells = sp.csr_matrix((ones, (row, cell)), shape=(n_rows, by_cell.shape[0]))
     tokens = sp.csr_matrix((ones, (row, np.arange(n))), shape=(n_rows, n))
     return sp.csr_matrix(cells @ by_cell + tokens @ by_token)
-
-
-def _stratum(largest: NDArray[np.float32], top: NDArray[np.float32]) -> Ints:
-    """Which tenth of [0, top] each maximum falls in, [B, W]; above top: the last."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        tenth = np.nan_to_num(largest * (STRATA / top), posinf=STRATA)
-    return np.clip(tenth, 0, STRATA - 1).astype(np.int64)

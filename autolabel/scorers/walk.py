@@ -21,7 +21,7 @@ from autolabel.patterns.syntax import Pattern
 from autolabel.protocols import SplitView
 from autolabel.scorers.entries import Run, Strengths
 from autolabel.scorers.labels import Layer
-from autolabel.scorers.windows import Windows, WindowSums
+from autolabel.scorers.windows import Room, Windows, WindowSums
 from autolabel.types import Site
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
 GROUPS = 256  # documents fall by hash into so many groups, which take their place in every interval
 PIECE = 32_768  # tokens whose strengths are held at once: contexts may fire on a tenth of them, for each of thousands of labels
 COARSE = 32  # groups of the jackknife and of the mass by stratum
@@ -41,13 +42,13 @@ class Block:
     layer: int  # number of the layer in the walk
     batch: Batch
     block: Ints  # [B] document (block) of each window
-    a: torch.Tensor  # [B, T, W] float32, contiguous, on the CPU; a part must leave it unchanged
+    a: Floats32  # [B, T, W] contiguous; a part must leave it unchanged
     sums: WindowSums  # what each window adds up to
 
     @property
-    def flat(self) -> torch.Tensor:
+    def flat(self) -> Floats32:
         """[B * T, W] the same activations, a row per token."""
-        return self.a.view(-1, self.a.shape[-1])
+        return self.a.reshape(-1, self.a.shape[-1])
 
 
 class Part(Protocol):
@@ -65,34 +66,15 @@ class Part(Protocol):
 
 def walk(view: SplitView, layers: Sequence[Layer], patterns: Sequence[Pattern], run: Run, parts: Sequence[Part], mass: bool = True) -> None:
     """Run the subject over the split once and show every part every batch. `mass`: whether a part wants the activation mass."""
-    import torch
-
     number = {(lay.site.layer, lay.site.name): k for k, lay in enumerate(layers)}
     sites = [lay.site for lay in layers]
-    counted = [Windows(layer, mass) for layer in layers]
-    of_thread = threading.local()
-
-    def room(layer: Layer, windows: int, length: int) -> torch.Tensor:
-        size, buffer = windows * length * layer.width, getattr(of_thread, "buffer", None)
-        if buffer is None or buffer.numel() < size:
-            buffer = of_thread.buffer = torch.empty(size)
-        out: torch.Tensor = buffer[:size].view(windows, length, layer.width)
-        return out
+    counted, room = [Windows(layer, mass) for layer in layers], Room()
 
     def look(batch: Batch, block: Ints, site: Site, x: torch.Tensor, span: slice) -> None:
         k = number[site.layer, site.name]
-        layer = layers[k]
-        a, content = room(layer, *batch.tokens.shape), x[:, span].float().cpu()
-
-        def fill(rows: slice, out: torch.Tensor) -> None:
-            for i, side in enumerate(layer.sides):
-                part_of = out[..., i * site.width:(i + 1) * site.width]
-                if side == "+" and len(layer.sides) == 1:
-                    torch.clamp(content[rows], min=0, out=part_of)
-                else:
-                    part_of.copy_(torch.clamp(content[rows] if side == "+" else -content[rows], min=0))
-
-        seen = Block(k, batch, block, a, counted[k].sums(a, fill))
+        a = room.rows(batch.tokens.size, layers[k].width)
+        sums = counted[k].read(x, span, a)
+        seen = Block(k, batch, block, a.reshape(*batch.tokens.shape, -1), sums)
         for part in parts:
             part.add(seen)
 
