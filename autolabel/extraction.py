@@ -133,7 +133,6 @@ class _Flow:
         from autolabel.sampling.observe import Frame
         from autolabel.sampling.shared import RECORDS
         from autolabel.sampling.store import grouped
-        from autolabel.sampling.work import Scratch
 
         counts = {str(split): (int(n), int(tokens)) for split, n, tokens in self.catalogue.read(
             "SELECT split, count(*), sum(n_tokens) FROM t_excerpts WHERE corpus_id = ? GROUP BY split", [self.corpus_id])}
@@ -150,7 +149,7 @@ class _Flow:
             start = (where["chunk"], where["batch"]) if going else (0, 0)
             state = arrays if going and start != (0, 0) else {}
             head = next(self.catalogue.excerpts(self.corpus_id, split))
-            frame = Frame(self.context, device, Scratch(), frozenset(np.sort(head.id)[:RECORDS].tolist()))
+            frame = Frame(self.context, device, frozenset(np.sort(head.id)[:RECORDS].tolist()))
             gathered: dict[Place, ExplainSite] | dict[Place, EvidenceSite]
             if split == "explain":
                 gathered = explain = self._explain(frame, head, state)

@@ -28,13 +28,12 @@ class Tokens:
 
     at: Tensor  # [n]
     position: Tensor  # [n] in the window
-    counts: Ints  # [T] how many stand at each position
 
     @classmethod
     def of(cls, which: NDArray[np.bool_], device: torch.device) -> Tokens:
         """Those for which which [B, T] holds."""
         at = np.flatnonzero(which)
-        return cls(moved(torch.from_numpy(at), device), moved(torch.from_numpy(at % which.shape[1]), device), which.sum(0))
+        return cls(moved(torch.from_numpy(at), device), moved(torch.from_numpy(at % which.shape[1]), device))
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,13 @@ class BatchTokens:
     def counts(self) -> Ints:
         """[T] tokens that count, at each position."""
         count: Ints = self.valid.sum(0)
+        return count
+
+    @cached_property
+    def rest_counts(self) -> Ints:
+        """[T] how many of them are of types that take no part in the means by position."""
+        assert self.table is not None
+        count: Ints = (~self.table.eligible[self._row] & self.valid).sum(0)
         return count
 
     @cached_property

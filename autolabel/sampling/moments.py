@@ -1,8 +1,8 @@
 """Exact count, mean and variance of U columns over any number of batches.
 
-Mean and variance of a few windows are taken in float32, in two passes, and merged in float64 about a pivot, the mean of the first windows.
-Where a unit's mean is large against its spread, float32 means lose the digits that matter (Chan, Golub and LeVeque 1983,
-section 3): if the first batch shows such a unit, the pivot is taken off before every sum.
+Sums of a few tokens are taken in float32 and merged in float64 about a pivot, the mean of the first tokens. Where a unit's mean is large
+against its spread, float32 sums lose the digits that matter (Chan, Golub and LeVeque 1983, section 3), so the pivot is taken off before every
+sum; on an accelerator, where that costs a pass over memory, only if the first batch shows such a unit.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-from autolabel.subjects.moving import moved
 
 FAR = 30  # a mean so many standard deviations from 0 asks for the pivot
 
@@ -23,35 +21,30 @@ class Moments:
     def __init__(self, units: int, device: torch.device) -> None:
         self.n = 0
         self.pivot: Tensor | None = None  # [U] float32
-        self.shift = True  # the pivot is taken off before sums are taken
+        self.shift = True  # the pivot is taken off before sums are taken (on an accelerator; kernels always do)
         self.sum = torch.zeros(units, dtype=torch.float64, device=device)  # of v - pivot
         self.square = torch.zeros(units, dtype=torch.float64, device=device)  # of (v - pivot)^2
-        self._waiting: list[tuple[int, Tensor, Tensor]] = []  # rows, mean and variance, to be added in one go
+
+    def about(self, first: Tensor) -> NDArray[np.float32]:
+        """[U] the pivot, which `first` [n, U] settle when they are the first (on a CPU)."""
+        if self.pivot is None:
+            self.pivot = first.double().mean(0).float()
+        pivot: NDArray[np.float32] = self.pivot.numpy()
+        return pivot
 
     def add(self, v: Tensor, special: Tensor | None = None) -> None:
-        """v [b, T, U], contiguous; of its tokens those that are `special` [b, T] do not count."""
+        """v [B, T, U], contiguous; of its tokens those that are `special` [B, T] do not count (on an accelerator)."""
         rows = v.view(-1, v.shape[-1]) if special is None else v[~special]
         if not len(rows):
             return
+        first = self.pivot is None
         if self.pivot is None:
             self.pivot = rows.double().mean(0).float()
         mean, variance = torch.batch_norm_update_stats(rows - self.pivot if self.shift else rows, None, None, 0.0)  # a third of var_mean's time
-        self._waiting.append((len(rows), mean, variance))
+        off = mean.double() if self.shift else mean.double() - self.pivot
         self.n += len(rows)
-
-    def settle(self) -> None:
-        """Add up what came since: after every batch, so that the sums do not depend on when they are looked at."""
-        if not self._waiting or self.pivot is None:
-            return
-        rows, means, variances = zip(*self._waiting, strict=True)
-        count = moved(torch.tensor(rows, dtype=torch.float64), self.sum.device)
-        mean = torch.stack(means).double()
-        if not self.shift:
-            mean -= self.pivot
-        first = self.n == sum(rows)
-        self.sum += count @ mean
-        self.square += count @ torch.stack(variances).double().add_(mean.square_())
-        self._waiting = []
+        self.sum += len(rows) * off
+        self.square += len(rows) * variance.double().add_(off.square())
         if first:
             self.shift = bool((self.pivot.double().square() * self.n > FAR**2 * self.square).any())
 

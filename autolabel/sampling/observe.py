@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autolabel.sampling.bags import BatchTokens
-from autolabel.sampling.best import Best
+from autolabel.sampling import kernels
+from autolabel.sampling.best import best_for
 from autolabel.sampling.moments import Moments
 from autolabel.sampling.priority import Priority
 from autolabel.sampling.shared import Spool
 from autolabel.sampling.strata import Strata
 from autolabel.sampling.typesums import TypeSums, TypeTable
-from autolabel.sampling.work import Content, Part, Scratch, Work
+from autolabel.sampling.work import Content, Work
 from autolabel.types import Side, Site
 
 TOP = 20  # exemplars of each unit and split
@@ -30,7 +31,6 @@ class Frame:
 
     context: int  # T of a full window
     device: torch.device
-    scratch: Scratch
     random: frozenset[int]  # excerpt ids of the shared random records
 
 
@@ -39,13 +39,13 @@ class Records:
 
     def __init__(self, site: Site, side: Side, frame: Frame) -> None:
         self.side, self.sign, self.frame = side, SIGN[side], frame
-        self.top = Best(site.width, TOP, frame.context, frame.device)
+        self.top = best_for(frame.device)(site.width, TOP, frame.context, frame.device)
         self.random: dict[int, NDArray[np.float32]] = {}  # excerpt id -> a [T, U]
 
-    def add(self, content: Content, work: Work, peak: Tensor) -> None:
+    def add(self, content: Content, peak: Tensor) -> None:
         """One batch; peak [B, U] of this side."""
-        ids, _ = work.on(peak.device)
-        self.top.add(peak, ids, lambda b, unit: content.rows(self.sign, b, unit))
+        work = content.work
+        self.top.add(peak, work.ids, content, self.sign)
         for b, number in enumerate(work.ids.tolist()):
             if number in self.frame.random:
                 a = (content.x[b] * self.sign).clamp_min(0)
@@ -73,25 +73,18 @@ class ExplainSide:
         self.fired = torch.zeros(site.width, dtype=torch.float64, device=frame.device)
         self.types = TypeSums(table, site.width, frame.context, frame.device)
         self.strata = Strata(top, frame.context, frame.device)
-        self._fired: list[Tensor] = []  # of the parts of a batch
 
-    def part(self, part: Part, a: Tensor, lists: BatchTokens) -> None:
-        """a [b, t, U] of some windows and positions, overwritten."""
-        self.moments.add(a, part.special)
-        self.types.part(a, part, lists)
-        self._fired.append(a.sign_().view(-1, a.shape[-1]).sum(0))
+    def count(self, content: Content) -> None:
+        """Sums over one batch, on an accelerator."""
+        a = content.a(self.sign)
+        self.moments.add(a, content.work.lists(a.device).special)
+        self.types.add(content, a, self.moments.pivot)
+        self.fired += a.sign_().view(-1, a.shape[-1]).sum(0, dtype=torch.float64)
 
-    def add(self, content: Content, work: Work, peak: Tensor) -> None:
-        """One batch, all of whose parts were seen; peak [B, U] of this side."""
-        self.fired += torch.stack(self._fired).sum(0, dtype=torch.float64)
-        self._fired = []
-        self.moments.settle()
-        lists = content.lists
-        rest, alone = (content.tokens(self.sign, tokens.at) for tokens in (lists.rest, lists.alone))
-        self.types.add(rest, alone, self.moments.pivot, lists)
-        self.records.add(content, work, peak)
-        ids, _ = work.on(peak.device)
-        self.strata.add(peak, ids, lambda b, unit: content.rows(self.sign, b, unit))
+    def add(self, content: Content, peak: Tensor) -> None:
+        """One batch, over which sums were taken; peak [B, U] of this side."""
+        self.records.add(content, peak)
+        self.strata.add(peak, content, self.sign)
 
     def state(self) -> State:
         """Everything that was counted and kept."""
@@ -120,22 +113,22 @@ class ExplainSite:
     def visit(self, x: Tensor, span: slice, work: Work) -> None:
         """x [B, T', U] float32, left as it is."""
         content = Content(x, span, work)
-        if not content.lists.n:
+        if not work.lists(x.device).n:
             return
-        peak, negative = content.per_window(-torch.inf), content.per_window(torch.inf)
-        for part in content.parts():
-            z = part.copy(self.frame.scratch.like(part.x))
-            self.moments.add(z, part.special)
-            part.raise_to(peak, z)
-            part.lower_to(negative, z)
-            for side, gathered in self.sides.items():
-                gathered.part(part, z.clamp_min_(0) if side == "+" else part.a(-1, z), content.lists)
-        self.moments.settle()
-        negative.neg_()
-        torch.maximum(self.high, peak.amax(0), out=self.high)
-        torch.minimum(self.low, -negative.amax(0), out=self.low)
-        for side, gathered in self.sides.items():
-            gathered.add(content, work, peak if side == "+" else negative)
+        if content.on_cpu:
+            high, low = look(content, self.moments, self.sides.values())
+        else:
+            special = work.lists(x.device).special
+            z = content.x.contiguous()
+            self.moments.add(z, special)
+            high, low = ((z if special is None else z.masked_fill(special[..., None], end)) for end in (-torch.inf, torch.inf))
+            high, low = high.amax(1), low.amin(1)
+            for side in self.sides.values():
+                side.count(content)
+        torch.maximum(self.high, high.amax(0), out=self.high)
+        torch.minimum(self.low, low.amin(0), out=self.low)
+        for name, side in self.sides.items():
+            side.add(content, high if name == "+" else low.neg_())
         self.spool.add(content.x, work.valid, work.ids)
 
     def state(self) -> State:
@@ -166,18 +159,10 @@ class EvidenceSite:
     def visit(self, x: Tensor, span: slice, work: Work) -> None:
         """x [B, T', U] float32, left as it is."""
         content = Content(x, span, work)
-        if not content.lists.n:
+        if not work.lists(x.device).n:
             return
-        ids, u = work.on(x.device)
-        assert u is not None
         for side, records in self.records.items():
-            peak, square = content.per_window(0.0), content.per_window(0.0)
-            for part in content.parts():
-                a = part.a(records.sign, self.frame.scratch.like(part.x))
-                part.raise_to(peak, a)
-                square[part.windows] += self.priority[side].spread(a, part.special)
-            records.add(content, work, peak)
-            self.priority[side].add(square, ids, u)
+            records.add(content, self.priority[side].add(content, records.sign))
 
     def state(self) -> State:
         """Everything that was kept."""
@@ -198,15 +183,35 @@ class HeadSite:
     """One layer on the first excerpts in hash order: the largest a of each side; and x itself where there is room, to be shown again."""
 
     def __init__(self, site: Site, device: torch.device) -> None:
-        self.site, self.scratch = site, Scratch()
+        self.site = site
         self.tops = {side: torch.zeros(site.width, device=device) for side in site.sides}
 
     def visit(self, x: Tensor, span: slice, work: Work) -> None:
         """x [B, T', U] float32."""
         content = Content(x, span, work)
-        for part in content.parts():
-            for side, top in self.tops.items():
-                torch.maximum(top, part.a(SIGN[side], self.scratch.like(part.x)).amax((0, 1)), out=top)
+        for side, top in self.tops.items():
+            torch.maximum(top, content.a(SIGN[side]).amax((0, 1)), out=top)
+
+
+def look(content: Content, moments: Moments, sides: Iterable[ExplainSide]) -> tuple[Tensor, Tensor]:
+    """All sums over one batch on a CPU; the largest and the smallest x of each window, [B, U]."""
+    high, low = content.per_window(-torch.inf), content.per_window(torch.inf)
+    flat, tokens = content.flat, content.read()
+    first = torch.from_numpy(flat[np.sort(tokens.at)[:kernels.STRETCH]])
+    lists = content.work.lists(content.x.device)
+    none, no = np.zeros(0, np.float32), np.zeros(0)
+    whole = (moments.about(first), moments.sum.numpy(), moments.square.numpy(), high.numpy(), low.numpy())
+    moments.n += lists.n
+    for side in sides:
+        types, a = side.types, side.moments
+        every = np.zeros((content.x.shape[1] * (2 if lists.rest_counts.any() else 1), content.units), np.float32)
+        kernels.look(flat, tokens.at, tokens.window, tokens.slot, tokens.kind, tokens.alone, *whole, side.sign,
+                     a.about((first * side.sign).clamp_min_(0)), a.sum.numpy(), a.square.numpy(), side.fired.numpy(),
+                     types.sum.numpy(), every, types.alone_square.numpy())
+        a.n += lists.n
+        types.by_position(every, lists)
+        whole = (none, no, no, high.numpy(), low.numpy())  # once is enough
+    return high, low
 
 
 def _under(prefix: str, state: State) -> State:

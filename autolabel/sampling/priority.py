@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autolabel.sampling.best import Best
+from autolabel.sampling import kernels
+from autolabel.sampling.best import best_for
+from autolabel.sampling.work import Content
 from autolabel.stats.uniform import uniform
 
 SIZE = 64
@@ -21,19 +23,23 @@ class Priority:
     """Of U units on one split. mean [U]: of a on explain."""
 
     def __init__(self, mean: Tensor, seed: int, device: torch.device) -> None:
-        self.mean, self.seed, self.device = mean.float().to(device), seed, device
-        self.best = Best(len(mean), SIZE, 0, device)
+        self.mean, self.seed = mean.float().to(device), seed
+        self.best = best_for(device)(len(mean), SIZE, 0, device)
 
-    def spread(self, a: Tensor, special: Tensor | None) -> Tensor:
-        """[b, U] sums of (a - m)^2 of windows a [b, t, U] >= 0, which are overwritten; the tokens `special` [b, t] do not count."""
-        torch.sub(a, self.mean, out=a)
-        if special is not None:
-            a[special] = 0
-        return torch.square(a, out=a).sum(1)
-
-    def add(self, square: Tensor, ids: Tensor, u: Tensor) -> None:
-        """square [B, U]: s^2, overwritten; ids and u [B]."""
-        self.best.add(square.sqrt_().div_(u[:, None]), ids, _no_rows)
+    def add(self, content: Content, sign: int) -> Tensor:
+        """One batch; the largest a of each window, [B, U]."""
+        _, u = content.work.on(content.x.device)
+        assert u is not None
+        if content.on_cpu:
+            peak, square, tokens = content.per_window(0.0), content.per_window(0.0), content.read()
+            kernels.spread(content.flat, tokens.at, tokens.window, sign, self.mean.numpy(), peak.numpy(), square.numpy())
+        else:
+            a, special = content.a(sign), content.work.lists(content.x.device).special
+            peak = a.amax(1)
+            off = a.sub_(self.mean)
+            square = (off if special is None else off.masked_fill_(special[..., None], 0)).square_().sum(1)
+        self.best.add(square.sqrt_().div_(u[:, None]), content.work.ids, content, sign)
+        return peak
 
     def result(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
         """s, id and key [U, 64], the largest key first; key 0 where there are fewer windows."""
@@ -42,6 +48,3 @@ class Priority:
         s = np.where(there, key.astype(np.float64) * uniform(self.seed, np.where(there, ids, 0)), 0.0)
         return s, ids, key.astype(np.float64)
 
-
-def _no_rows(_b: Tensor, _cell: Tensor) -> Tensor:
-    raise AssertionError("the priority sample keeps no rows")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel.errors import SubjectError
-from autolabel.sampling.best import NOBODY
+from autolabel.sampling.kernels import NOBODY
 from autolabel.sampling.observe import TOP, EvidenceSite, ExplainSite, Records
 from autolabel.sampling.shared import RECORDS, quantiles
 from autolabel.sampling.strata import PER_STRATUM, STRATA, Strata

@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autolabel.sampling.best import Best, Rows
+from autolabel.sampling import kernels
+from autolabel.sampling.best import best_for
+from autolabel.sampling.work import Content
 
 STRATA = 10
 PER_STRATUM = 2
@@ -25,25 +27,23 @@ class Strata:
         self.units = len(top)
         self.top = top.to(device).clamp(min=1e-30)  # its inverse must be a float
         self.count = torch.zeros(STRATA * self.units, dtype=torch.int64, device=device)
-        self.best = Best(STRATA * self.units, PER_STRATUM, context, device)
+        self.best = best_for(device)(STRATA * self.units, PER_STRATUM, context, device)
         self._column = torch.arange(self.units, device=device)
         self._scale = STRATA / self.top
 
-    def add(self, peak: Tensor, ids: Tensor, rows: Rows) -> None:
-        """peak [B, U] largest x of each window (below 0 counts as 0), ids [B]; rows(window, unit) -> [C, T]."""
+    def add(self, peak: Tensor, content: Content, sign: int) -> None:
+        """peak [B, U] largest x of each window (below 0 counts as 0)."""
+        ids, _ = content.work.on(peak.device)
+        value = nearness(ids)
+        if content.on_cpu:
+            kernels.stratify(peak.numpy(), self._scale.numpy(), value.numpy(), content.work.ids, *content.windows(sign),
+                             self.count.numpy(), *self.best.places())
+            return
         step = (peak * self._scale).nan_to_num_(0.0).clamp_(0, STRATA - 1).to(torch.int64)
         cell = step.mul_(self.units).add_(self._column)
         self.count.scatter_add_(0, cell.reshape(-1), torch.ones_like(cell).reshape(-1))
-        value = nearness(ids)
-        def of_cell(b: Tensor, c: Tensor) -> Tensor:
-            return rows(b, c % self.units)
-        if self.best.lazy:
-            b, unit = (value[:, None] >= self.best.bar.index_select(0, cell.view(-1)).view(cell.shape)).nonzero(as_tuple=True)
-            if len(b):
-                self.best.offer(b, cell[b, unit], value[b], ids, of_cell)
-            return
         every = torch.zeros(len(peak), STRATA * self.units, device=peak.device)
-        self.best.add(every.scatter_(1, cell, value[:, None].expand(-1, self.units)), ids, of_cell)
+        self.best.add(every.scatter_(1, cell, value[:, None].expand(-1, self.units)), content.work.ids, content, sign)
 
     def counts(self) -> NDArray[np.int64]:
         """[strata, U] excerpts in each stratum."""

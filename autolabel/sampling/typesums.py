@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autolabel.sampling.bags import BatchTokens
-from autolabel.sampling.work import Part
+from autolabel.sampling.work import Content
 
 Ints = NDArray[np.int64]
 BUDGET = 1 << 30  # bytes of all tables together
@@ -79,28 +79,28 @@ class TypeSums:
         self.rest = torch.zeros(context, units, dtype=torch.float64, device=device)  # by position, of the types that are not eligible
         self.rest_n = np.zeros(context, np.int64)
         self.alone_square = torch.zeros(units, dtype=torch.float64, device=device)  # sum of (a - pivot)^2 outside the repeated types
-        self._every: Tensor | None = None  # [T, U] sums by position of the batch that is being read
 
-    def part(self, a: Tensor, part: Part, lists: BatchTokens) -> None:
-        """a [b, t, U] >= 0 of some windows and positions, contiguous, 0 at special ids."""
-        rows, flat = lists.type_row[part.windows, part.positions].reshape(-1), a.view(-1, a.shape[-1])
-        _add_rows(self.sum, rows, flat)
-        if self._every is None:
-            self._every = a.new_zeros(lists.tokens.shape[1], a.shape[-1])
-        self._every[part.positions] += a.sum(0)
-
-    def add(self, rest: Tensor, alone: Tensor, pivot: Tensor | None, lists: BatchTokens) -> None:
-        """A batch, all of whose parts were seen: rest [n, U] and alone [m, U] are the a of the tokens in these lists."""
-        assert self._every is not None
-        length = len(self._every)
-        seldom = _add_rows(torch.zeros_like(self._every), lists.rest.position, rest)
-        self.position[:length] += self._every.double().sub_(seldom)
-        self.position_n[:length] += lists.counts - lists.rest.counts
-        self.rest[:length] += seldom
-        self.rest_n[:length] += lists.rest.counts
+    def add(self, content: Content, a: Tensor, pivot: Tensor | None) -> None:
+        """a [B, T, U] >= 0 of one batch, contiguous, 0 at special ids (on an accelerator; on a CPU `kernels.look` adds)."""
+        lists, length, flat = content.work.lists(a.device), a.shape[1], a.view(-1, a.shape[-1])
+        _add_rows(self.sum, lists.type_row.reshape(-1), flat)
+        seldom = _add_rows(a.new_zeros(length, a.shape[-1]), lists.rest.position, flat[lists.rest.at])
+        self._by_position(a.sum(0).double().sub_(seldom), seldom, lists)
         if pivot is not None:  # else nothing was seen yet
-            self.alone_square += alone.sub(pivot).square_().sum(0, dtype=torch.float64)
-        self._every = None
+            self.alone_square += flat[lists.alone.at].sub(pivot).square_().sum(0, dtype=torch.float64)
+
+    def by_position(self, every: NDArray[np.float32], lists: BatchTokens) -> None:
+        """every [T or 2 T, U]: what `kernels.look` summed over a batch, by position, and from T on of the types that are not eligible."""
+        length = len(lists.counts)
+        self._by_position(torch.from_numpy(every[:length]), torch.from_numpy(every[length:]), lists)
+
+    def _by_position(self, eligible: Tensor, rest: Tensor, lists: BatchTokens) -> None:
+        length = len(lists.counts)
+        self.position[:length] += eligible
+        self.position_n[:length] += lists.counts - lists.rest_counts
+        self.rest_n[:length] += lists.rest_counts
+        if len(rest):
+            self.rest[:length] += rest
 
     def means(self, block: slice) -> NDArray[np.float32]:
         """[rows, U] mean of a by type, some rows of the table."""
@@ -173,7 +173,5 @@ class TypeSums:
 
 
 def _add_rows(table: Tensor, row: Tensor, values: Tensor) -> Tensor:
-    """table[row[i]] += values[i], in place. On an accelerator rows are sorted first: the result does not depend on who comes when."""
-    if table.device.type == "cpu":
-        return table.index_add_(0, row, values)
+    """table[row[i]] += values[i], in place; on an accelerator rows are sorted first: the result does not depend on who comes when."""
     return table.index_put_((row,), values, accumulate=True)

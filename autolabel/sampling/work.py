@@ -1,13 +1,7 @@
-"""One batch on its way through all layers: what every layer needs to know of it, computed once; and how a layer's numbers are walked through.
-
-What a statistic costs on a CPU is its passes over memory. So a batch is walked through in small parts: the first operation fetches
-one, reading rows in order, and all others find it in the cache, at a third of the time of whole-batch operations.
-"""
+"""One batch on its way through all layers: what every layer needs to know of it, computed once; and a layer's numbers, as they stand in memory."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autolabel.memory import PART_BYTES
 from autolabel.sampling.bags import BatchTokens
 from autolabel.subjects.moving import moved
 
@@ -24,22 +17,19 @@ if TYPE_CHECKING:
     from autolabel.sampling.typesums import TypeTable
 
 Ints = NDArray[np.int64]
-POSITIONS = 8  # of a part
+Floats32 = NDArray[np.float32]
+Bools = NDArray[np.bool_]
 
 
-class Scratch:
-    """One buffer for each thread, which all layers share, made anew only when a larger one is needed."""
+@dataclass(frozen=True)
+class Reading:
+    """The n tokens of a batch that count, in the order in which a kernel reads them: by type on explain, else by window."""
 
-    def __init__(self) -> None:
-        self._of_thread = threading.local()
-
-    def like(self, x: Tensor) -> Tensor:
-        """Uninitialised contiguous memory of x's shape, type and device."""
-        n, buffer = x.numel(), getattr(self._of_thread, "buffer", None)
-        if buffer is None or buffer.numel() < n or buffer.device != x.device:
-            buffer = self._of_thread.buffer = torch.empty(n, dtype=x.dtype, device=x.device)
-        out: Tensor = buffer[:n].view(x.shape)
-        return out
+    at: Ints  # [n] rows of x read as [B * T', U]
+    window: Ints  # [n]
+    slot: Ints  # [n] position; + T where the type takes no part in the means by position
+    kind: Ints  # [n] row of the table of types; empty where there is no table
+    alone: Bools  # [n] the type says nothing about variance within a type
 
 
 class Work:
@@ -49,14 +39,30 @@ class Work:
                  table: TypeTable | None = None) -> None:
         """ids [B] of the excerpts, tokens [B, T] content, special: ids that are no text, u [B] uniforms of the
         priority sample."""
-        self.ids, self.tokens, self.table = ids, tokens, table
+        self.ids, self.tokens, self.table = np.ascontiguousarray(ids, np.int64), tokens, table
         self.valid = ~np.isin(tokens, special) if len(special) else np.ones(tokens.shape, np.bool_)
+        self.special = np.zeros((0, 0), np.bool_) if self.valid.all() else ~self.valid  # [B, T]; empty where there are none: the rule
         self._u = u
         self._lists: BatchTokens | None = None
         self._device: torch.device | None = None
+        self._read: dict[tuple[int, int], Reading] = {}
+
+    def read(self, start: int, whole: int) -> Reading:
+        """Its tokens where the content begins at position `start` of `whole`."""
+        if (start, whole) not in self._read:
+            windows, positions = np.nonzero(self.valid)
+            slot, kind, alone = positions, np.zeros(0, np.int64), np.zeros(0, np.bool_)
+            if self.table is not None:
+                kind = self.table.row(self.tokens[windows, positions])
+                order = np.argsort(kind, kind="stable")
+                windows, positions, kind = windows[order], positions[order], kind[order]
+                slot = positions + np.where(self.table.eligible[kind], 0, self.tokens.shape[1])
+                alone = ~self.table.repeated[kind]
+            self._read[start, whole] = Reading(windows * whole + start + positions, windows, slot, kind, alone)
+        return self._read[start, whole]
 
     def lists(self, device: torch.device) -> BatchTokens:
-        """What its tokens are summed into."""
+        """What its tokens are summed into (on an accelerator)."""
         if self._lists is None or self._lists.device != device:
             self._lists = BatchTokens(self.tokens, self.valid, device, self.table)
         return self._lists
@@ -70,71 +76,49 @@ class Work:
         return self._ids, self._uniform
 
 
-@dataclass(frozen=True)
-class Part:
-    """Some windows of a batch, some positions."""
-
-    windows: slice
-    positions: slice
-    x: Tensor  # [b, t, U]; a view
-    special: Tensor | None  # [b, t] true at special ids inside the content; None where there are none
-
-    def copy(self, out: Tensor) -> Tensor:
-        """out [b, t, U]: x; 0 at special ids."""
-        return self._emptied(out.copy_(self.x))
-
-    def a(self, sign: int, out: Tensor) -> Tensor:
-        """out [b, t, U]: max(sign * x, 0); 0 at special ids."""
-        return self._emptied(torch.clamp_min(self.x, 0, out=out) if sign > 0 else torch.neg(self.x, out=out).clamp_min_(0))
-
-    def raise_to(self, largest: Tensor, x: Tensor) -> None:
-        """largest [B, U]: of each window, raised to that of x [b, t, U] where this is larger; special ids are passed over."""
-        at = largest[self.windows]
-        torch.maximum(at, (x if self.special is None else x.masked_fill(self.special[..., None], -torch.inf)).amax(1), out=at)
-
-    def lower_to(self, smallest: Tensor, x: Tensor) -> None:
-        """The same for the smallest."""
-        at = smallest[self.windows]
-        torch.minimum(at, (x if self.special is None else x.masked_fill(self.special[..., None], torch.inf)).amin(1), out=at)
-
-    def _emptied(self, out: Tensor) -> Tensor:
-        return out if self.special is None else out.masked_fill_(self.special[..., None], 0)
-
-
 class Content:
     """x [B, T', U] of one layer and batch, left as it is, and its content x[:, span] [B, T, U]."""
 
     def __init__(self, x: Tensor, span: slice, work: Work) -> None:
-        self.x, self.lists = x[:, span], work.lists(x.device)
+        self.work, self.x = work, x[:, span]
+        self.units, self._start, self._whole = x.shape[2], span.indices(x.shape[1])[0], x.shape[1]
+        self._all = x
 
-    def parts(self) -> Iterator[Part]:
-        """The content in parts (on an accelerator all at once). A part is about as many windows as positions: what is reduced over
-        either is small then."""
-        windows, length, units = self.x.shape
-        few, some = windows, length
-        if self.x.device.type == "cpu":
-            some = min(length, POSITIONS)
-            few = max(1, PART_BYTES // (some * units * 4))
-        for w in range(0, windows, few):
-            for t in range(0, length, some):
-                rows, columns = slice(w, min(w + few, windows)), slice(t, min(t + some, length))
-                special = self.lists.special
-                yield Part(rows, columns, self.x[rows, columns], None if special is None else special[rows, columns])
+    @property
+    def on_cpu(self) -> bool:
+        """Kernels can read it."""
+        return self.x.device.type == "cpu"
+
+    @property
+    def flat(self) -> Floats32:
+        """[B * T', U] all of x (on a CPU)."""
+        out: Floats32 = self._all.contiguous().view(-1, self.units).numpy()
+        return out
+
+    def read(self) -> Reading:
+        """Which rows of `flat` count."""
+        return self.work.read(self._start, self._whole)
+
+    def windows(self, sign: int) -> tuple[Floats32, Ints, int, int, Bools]:
+        """What a kernel copies the tokens of a window from: x, the first row of each window, its length, the sign of a, special ids."""
+        first = np.arange(len(self.x), dtype=np.int64) * self._whole + self._start
+        return self.flat, first, self.x.shape[1], sign, self.work.special
 
     def per_window(self, value: float) -> Tensor:
         """[B, U] to begin with."""
-        return self.x.new_full((len(self.x), self.x.shape[-1]), value)
+        return self.x.new_full((len(self.x), self.units), value)
 
-    def tokens(self, sign: int, at: Tensor) -> Tensor:
-        """[n, U] a of the tokens at [n], places in the content read as [B * T]; none of them special."""
-        length = self.x.shape[1]
-        y = self.x[at // length, at % length]
-        return y.clamp_min_(0) if sign > 0 else y.neg_().clamp_min_(0)
+    def a(self, sign: int) -> Tensor:
+        """[B, T, U] max(sign * x, 0); 0 at special ids."""
+        a = self.x.clamp_min(0) if sign > 0 else self.x.neg().clamp_min_(0)
+        special = self.work.lists(self.x.device).special
+        return a if special is None else a.masked_fill_(special[..., None], 0)
 
     def rows(self, sign: int, b: Tensor, unit: Tensor) -> Tensor:
         """[C, T] a of window b[i] and unit[i]; 0 at special ids."""
         y = self.x[b, :, unit]
         y = y.clamp_min_(0) if sign > 0 else y.neg_().clamp_min_(0)
-        if self.lists.special is not None:
-            y[self.lists.special[b]] = 0
+        special = self.work.lists(self.x.device).special
+        if special is not None:
+            y[special[b]] = 0
         return y

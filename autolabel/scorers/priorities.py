@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autolabel.passes import Passes
 from autolabel.protocols import SplitView
@@ -29,6 +28,7 @@ def priority_samples(view: SplitView, units: Iterable[Unit], seed: int = 0) -> C
     import torch
 
     from autolabel.sampling.priority import Priority
+    from autolabel.sampling.work import Content, Work
 
     wanted: dict[tuple[str, str], dict[Unit, None]] = {}
     for unit in units:
@@ -37,18 +37,19 @@ def priority_samples(view: SplitView, units: Iterable[Unit], seed: int = 0) -> C
     columns = {name: torch.tensor([lay.column(unit) for unit in wanted[name]]) for name, lay in layers.items()}
     kept = {name: Priority(torch.from_numpy(lay.mean[columns[name].numpy()]), seed, torch.device("cpu")) for name, lay in layers.items()}
 
-    def visit(ids: NDArray[np.int64], site: Site, x: torch.Tensor, span: slice) -> None:
+    def visit(work: Work, site: Site, x: torch.Tensor, span: slice) -> None:
         name = site.layer, site.name
         lay, content = layers[name], x[:, span].float()
         both = torch.cat([content if side == "+" else -content for side in lay.sides], 2) if lay.sides != ("+",) else content
-        a = both[:, :, columns[name].to(both.device)].clamp_min(0).cpu()
-        kept[name].add(kept[name].spread(a, None), torch.from_numpy(ids), torch.from_numpy(uniform(seed, ids).astype(np.float32)))
+        kept[name].add(Content(both[:, :, columns[name].to(both.device)].cpu(), slice(None), work), 1)
 
     sites = [lay.site for lay in layers.values()]
     with Passes(view.subject, sites) as passes:
         for chunk in view.chunks():
             for batch in chunk.batches(view.batch_size):
-                passes.add(partial(view.subject.run, batch.tokens, sites), partial(visit, chunk.id[batch.rows]))
+                ids = chunk.id[batch.rows]
+                work = Work(ids, batch.tokens, np.zeros(0, np.int64), uniform(seed, ids))
+                passes.add(partial(view.subject.run, batch.tokens, sites), partial(visit, work))
     found: dict[tuple[str, Side, int], Stored] = {}
     for name in layers:
         for unit, s, id, key in zip(wanted[name], *kept[name].result(), strict=True):

@@ -92,16 +92,17 @@ def _measured(subject: Subject, windows: Ints, batch_size: int) -> list[tuple[st
     """What is compared with the bare pass: (name, bar, the visit of a batch of ids and tokens)."""
     import torch
 
+    from autolabel.sampling import kernels
     from autolabel.sampling.moments import Moments
     from autolabel.sampling.observe import EvidenceSite, ExplainSite, Frame, Records
     from autolabel.sampling.shared import Places, Spool
     from autolabel.sampling.typesums import TypeTable
-    from autolabel.sampling.work import Content, Scratch, Work
+    from autolabel.sampling.work import Content, Work
     from autolabel.stats.uniform import uniform
 
     device = getattr(subject, "device", torch.device("cpu"))
     special = np.array(sorted(getattr(subject, "special_ids", ())), np.int64)
-    frame = Frame(windows.shape[1], device, Scratch(), frozenset())
+    frame = Frame(windows.shape[1], device, frozenset())
     units = sum(site.width * len(site.sides) for site in subject.sites)
     found, counts = np.unique(windows[~np.isin(windows, special)], return_counts=True)
     table = TypeTable.choose(found, counts, len(found), units * 4)
@@ -117,20 +118,25 @@ def _measured(subject: Subject, windows: Ints, batch_size: int) -> list[tuple[st
 
         def visit(self, x: torch.Tensor, span: slice, work: Work) -> None:
             content = Content(x, span, work)
-            peak, negative = content.per_window(-torch.inf), content.per_window(torch.inf)
-            fired = []
-            for part in content.parts():
-                z = part.copy(frame.scratch.like(part.x))
-                self.moments.add(z, part.special)
-                part.raise_to(peak, z)
-                part.lower_to(negative, z)
-                fired.append(torch.gt(z, 0, out=z).view(-1, x.shape[-1]).sum(0))
-            self.moments.settle()
-            self.fired += torch.stack(fired).sum(0, dtype=torch.float64)
-            torch.maximum(self.high, peak.amax(0), out=self.high)
-            torch.minimum(self.low, negative.amin(0), out=self.low)
+            if content.on_cpu:
+                high, low = self.look(content)
+            else:
+                self.moments.add(content.x.contiguous())
+                self.fired += (content.x > 0).sum((0, 1))
+                high, low = content.x.amax(1), content.x.amin(1)
+            torch.maximum(self.high, high.amax(0), out=self.high)
+            torch.minimum(self.low, low.amin(0), out=self.low)
             for side, records in self.records.items():
-                records.add(content, work, peak if side == "+" else negative.neg_())
+                records.add(content, high if side == "+" else low.neg_())
+
+        def look(self, content: Content) -> tuple[torch.Tensor, torch.Tensor]:
+            high, low = content.per_window(-torch.inf), content.per_window(torch.inf)
+            tokens, flat, none, no = content.read(), content.flat, np.zeros(0, np.float32), np.zeros(0)
+            pivot = self.moments.about(torch.from_numpy(flat[np.sort(tokens.at)[:kernels.STRETCH]]))
+            kernels.look(flat, tokens.at, tokens.window, tokens.slot, tokens.kind, tokens.alone, pivot, self.moments.sum.numpy(),
+                         self.moments.square.numpy(), high.numpy(), low.numpy(), 1, none, no, no, self.fired.numpy(), none[:, None], none[:, None], no)
+            self.moments.n += len(tokens.at)
+            return high, low
 
     lean = {site: Lean(site) for site in subject.sites}
     folder = Path(tempfile.mkdtemp(prefix="autolabel-bench-"))

@@ -1,0 +1,176 @@
+"""What is counted of a layer on a CPU, in one reading of its activations.
+
+x [R, U] is a batch as it stands in memory, a row to a token, special tokens included; lists of row numbers say which tokens count. The
+innermost loops run over units, few arrays at a time, so that each becomes vector instructions and the row stays in the first cache.
+Sums are taken in float32 over at most STRETCH tokens and go on in float64. An array of length 0 switches its part off.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autolabel.compiled import kernel
+
+Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+STRETCH = 64
+ZERO, ONE = np.float32(0), np.float32(1)
+NOBODY = np.iinfo(np.int64).max  # the id of an empty place
+
+
+@kernel
+def look(x: Floats32, at: Ints, window: Ints, slot: Ints, kind: Ints, alone: Bools,
+         pivot: Floats32, total: Floats, square: Floats, high: Floats32, low: Floats32,
+         sign: int, a_pivot: Floats32, a_total: Floats, a_square: Floats, fired: Floats,
+         table: Floats32, every: Floats32, alone_square: Floats) -> None:
+    """Explain: tokens at[n] of window[n], those of one kind[n] (row of the table) one after another.
+
+    Of x: total and square [U] of x - pivot; high and low [B, U] by window. Of a = max(sign x, 0): a_total and a_square [U] of a - a_pivot,
+    fired [U], table[kind] [U], every[slot] [U] and, of tokens that are alone[n], alone_square [U] of a - a_pivot.
+    """
+    units, n = x.shape[1], len(at)
+    of_x, by_kind = len(pivot) > 0, len(table) > 0
+    of_a = len(a_pivot) > 0
+    s1, s2, a1, a2 = np.zeros(units, np.float32), np.zeros(units, np.float32), np.zeros(units, np.float32), np.zeros(units, np.float32)
+    count, same = np.zeros(units, np.float32), np.zeros(units, np.float32)
+    s = np.float32(sign)
+    for i in range(n):
+        v = x[at[i]]
+        if of_x:
+            for u in range(units):
+                d = v[u] - pivot[u]
+                s1[u] += d
+                s2[u] += d * d
+            top, bottom = high[window[i]], low[window[i]]
+            for u in range(units):
+                top[u] = v[u] if v[u] > top[u] else top[u]
+                bottom[u] = v[u] if v[u] < bottom[u] else bottom[u]
+        for u in range(units):
+            count[u] += ONE if s * v[u] > ZERO else ZERO
+        if of_a:
+            for u in range(units):
+                a = s * v[u]
+                d = (a if a > ZERO else ZERO) - a_pivot[u]
+                a1[u] += d
+                a2[u] += d * d
+        if by_kind:
+            here = every[slot[i]]
+            for u in range(units):
+                a = s * v[u]
+                a = a if a > ZERO else ZERO
+                here[u] += a
+                same[u] += a
+            if alone[i]:
+                for u in range(units):
+                    a = s * v[u]
+                    d = (a if a > ZERO else ZERO) - a_pivot[u]
+                    alone_square[u] += np.float64(d) * np.float64(d)
+            if i + 1 == n or kind[i + 1] != kind[i]:
+                row = table[kind[i]]
+                for u in range(units):
+                    row[u] += same[u]
+                    same[u] = ZERO
+        if i % STRETCH == STRETCH - 1 or i + 1 == n:
+            if of_x:
+                _pour(s1, total)
+                _pour(s2, square)
+            if of_a:
+                _pour(a1, a_total)
+                _pour(a2, a_square)
+            _pour(count, fired)
+
+
+@kernel
+def _pour(some: Floats32, total: Floats) -> None:
+    for u in range(len(some)):
+        total[u] += some[u]
+        some[u] = ZERO
+
+
+@kernel
+def spread(x: Floats32, at: Ints, window: Ints, sign: int, mean: Floats32, high: Floats32, square: Floats32) -> None:
+    """Select and test: high [B, U] the largest a = max(sign x, 0) of each window, square [B, U] its sum of (a - mean)^2."""
+    units, s = x.shape[1], np.float32(sign)
+    for i in range(len(at)):
+        v, top, sums = x[at[i]], high[window[i]], square[window[i]]
+        for u in range(units):
+            a = s * v[u]
+            top[u] = a if a > top[u] else top[u]
+        for u in range(units):
+            a = s * v[u]
+            d = (a if a > ZERO else ZERO) - mean[u]
+            sums[u] += d * d
+
+
+@kernel
+def keep(value: Floats32, ids: Ints, x: Floats32, first: Ints, length: int, sign: int, special: Bools,
+         kept: Floats32, kept_id: Ints, rows: Floats32, bar: Floats32, worst: Ints) -> None:
+    """Windows with value [B, C] and ids [B] enter the K best of each cell, with a of their tokens: rows first[b] to first[b] + length of x.
+
+    kept and kept_id [C, K], rows [C, K, T]; bar [C] what a value must reach, worst [C] the place that goes next. special [B, length] tokens
+    have a = 0.
+    """
+    for b in range(len(ids)):
+        for c in range(value.shape[1]):
+            if value[b, c] >= bar[c]:
+                place = _enter(value[b, c], ids[b], c, kept, kept_id, bar, worst)
+                if place >= 0 and rows.shape[2]:
+                    _copy(x, first[b], length, c, sign, special, b, rows[c, place])
+
+
+@kernel
+def stratify(peak: Floats32, scale: Floats32, near: Floats32, ids: Ints, x: Floats32, first: Ints, length: int, sign: int, special: Bools,
+             count: Ints, kept: Floats32, kept_id: Ints, rows: Floats32, bar: Floats32, worst: Ints) -> None:
+    """The same for the strata of peak * scale [B, U] (cell = stratum * U + unit), which are counted; the value is near [B], however large the peak."""
+    units = peak.shape[1]
+    last = len(count) // units - 1
+    for b in range(len(ids)):
+        for u in range(units):
+            tenth = peak[b, u] * scale[u]
+            cell = u
+            if tenth >= last:
+                cell += last * units
+            elif tenth >= ONE:
+                cell += np.int64(tenth) * units
+            count[cell] += 1
+            if near[b] >= bar[cell]:
+                place = _enter(near[b], ids[b], cell, kept, kept_id, bar, worst)
+                if place >= 0:
+                    _copy(x, first[b], length, u, sign, special, b, rows[cell, place])
+
+
+@kernel
+def _enter(value: Any, number: Any, cell: Any, kept: Floats32, kept_id: Ints, bar: Floats32, worst: Ints) -> Any:
+    """The place that it gets, -1 where the cell holds better ones: larger, or as large with a smaller id."""
+    place = worst[cell]
+    values, ids = kept[cell], kept_id[cell]
+    if value == values[place] and number > ids[place]:
+        return -1
+    values[place], ids[place] = value, number
+    w = 0
+    for k in range(1, len(values)):
+        if values[k] < values[w] or (values[k] == values[w] and ids[k] > ids[w]):
+            w = k
+    worst[cell] = w
+    if values[w] > bar[cell]:
+        bar[cell] = values[w]
+    return place
+
+
+@kernel
+def _copy(x: Floats32, first: Any, length: Any, unit: Any, sign: Any, special: Bools, b: Any, row: Floats32) -> None:
+    s = np.float32(sign)
+    for t in range(length):
+        a = s * x[first + t, unit]
+        row[t] = a if a > ZERO else ZERO
+    if len(special):
+        for t in range(length):
+            if special[b, t]:
+                row[t] = ZERO
+    for t in range(length, len(row)):
+        row[t] = np.nan
