@@ -27,17 +27,19 @@ NOBODY = np.iinfo(np.int64).max  # the id of an empty place
 def look(x: Floats32, at: Ints, window: Ints, slot: Ints, kind: Ints, alone: Bools,
          pivot: Floats32, total: Floats, square: Floats, high: Floats32, low: Floats32,
          sign: int, a_pivot: Floats32, a_total: Floats, a_square: Floats, fired: Floats,
-         table: Floats32, every: Floats32, alone_square: Floats) -> None:
+         table: Floats32, position: Floats, rest: Floats, alone_square: Floats) -> None:
     """Explain: tokens at[n] of window[n], those of one kind[n] (row of the table) one after another.
 
     Of x: total and square [U] of x - pivot; high and low [B, U] by window. Of a = max(sign x, 0): a_total and a_square [U] of a - a_pivot,
-    fired [U], table[kind] [U], every[slot] [U] and, of tokens that are alone[n], alone_square [U] of a - a_pivot.
+    fired [U], table[kind] [U], (position, then rest)[slot] [U] and, of tokens that are alone[n], alone_square [U] of a - a_pivot.
     """
     units, n = x.shape[1], len(at)
     of_x, by_kind = len(pivot) > 0, len(table) > 0
     of_a = len(a_pivot) > 0
     s1, s2, a1, a2 = np.zeros(units, np.float32), np.zeros(units, np.float32), np.zeros(units, np.float32), np.zeros(units, np.float32)
     count, same = np.zeros(units, np.float32), np.zeros(units, np.float32)
+    length = len(position)
+    every = np.zeros((slot.max() + 1 if by_kind and n else 0, units), np.float32)
     s = np.float32(sign)
     for i in range(n):
         v = x[at[i]]
@@ -83,6 +85,8 @@ def look(x: Floats32, at: Ints, window: Ints, slot: Ints, kind: Ints, alone: Boo
                 _pour(a1, a_total)
                 _pour(a2, a_square)
             _pour(count, fired)
+    for t in range(len(every)):
+        _pour(every[t], position[t] if t < length else rest[t - length])
 
 
 @kernel

@@ -12,6 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autolabel.sampling.kernels import STRETCH
+from autolabel.sampling.work import Content
+
 FAR = 30  # a mean so many standard deviations from 0 asks for the pivot
 
 
@@ -25,10 +28,11 @@ class Moments:
         self.sum = torch.zeros(units, dtype=torch.float64, device=device)  # of v - pivot
         self.square = torch.zeros(units, dtype=torch.float64, device=device)  # of (v - pivot)^2
 
-    def about(self, first: Tensor) -> NDArray[np.float32]:
-        """[U] the pivot, which `first` [n, U] settle when they are the first (on a CPU)."""
+    def about(self, content: Content, sign: int) -> NDArray[np.float32]:
+        """[U] the pivot, which is the mean of x (sign 0) or of a over the first tokens of the first batch (on a CPU)."""
         if self.pivot is None:
-            self.pivot = first.double().mean(0).float()
+            first = torch.from_numpy(content.flat[np.sort(content.read().at)[:STRETCH]]).double()
+            self.pivot = ((first * sign).clamp_min_(0) if sign else first).mean(0).float()
         pivot: NDArray[np.float32] = self.pivot.numpy()
         return pivot
 

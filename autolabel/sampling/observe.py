@@ -196,20 +196,18 @@ class HeadSite:
 def look(content: Content, moments: Moments, sides: Iterable[ExplainSide]) -> tuple[Tensor, Tensor]:
     """All sums over one batch on a CPU; the largest and the smallest x of each window, [B, U]."""
     high, low = content.per_window(-torch.inf), content.per_window(torch.inf)
-    flat, tokens = content.flat, content.read()
-    first = torch.from_numpy(flat[np.sort(tokens.at)[:kernels.STRETCH]])
+    flat, tokens, length = content.flat, content.read(), content.x.shape[1]
     lists = content.work.lists(content.x.device)
     none, no = np.zeros(0, np.float32), np.zeros(0)
-    whole = (moments.about(first), moments.sum.numpy(), moments.square.numpy(), high.numpy(), low.numpy())
+    whole = (moments.about(content, 0), moments.sum.numpy(), moments.square.numpy(), high.numpy(), low.numpy())
     moments.n += lists.n
     for side in sides:
         types, a = side.types, side.moments
-        every = np.zeros((content.x.shape[1] * (2 if lists.rest_counts.any() else 1), content.units), np.float32)
         kernels.look(flat, tokens.at, tokens.window, tokens.slot, tokens.kind, tokens.alone, *whole, side.sign,
-                     a.about((first * side.sign).clamp_min_(0)), a.sum.numpy(), a.square.numpy(), side.fired.numpy(),
-                     types.sum.numpy(), every, types.alone_square.numpy())
+                     a.about(content, side.sign), a.sum.numpy(), a.square.numpy(), side.fired.numpy(),
+                     types.sum.numpy(), types.position[:length].numpy(), types.rest[:length].numpy(), types.alone_square.numpy())
         a.n += lists.n
-        types.by_position(every, lists)
+        types.count(lists)
         whole = (none, no, no, high.numpy(), low.numpy())  # once is enough
     return high, low
 

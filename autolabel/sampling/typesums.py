@@ -85,22 +85,17 @@ class TypeSums:
         lists, length, flat = content.work.lists(a.device), a.shape[1], a.view(-1, a.shape[-1])
         _add_rows(self.sum, lists.type_row.reshape(-1), flat)
         seldom = _add_rows(a.new_zeros(length, a.shape[-1]), lists.rest.position, flat[lists.rest.at])
-        self._by_position(a.sum(0).double().sub_(seldom), seldom, lists)
+        self.position[:length] += a.sum(0).double().sub_(seldom)
+        self.rest[:length] += seldom
+        self.count(lists)
         if pivot is not None:  # else nothing was seen yet
             self.alone_square += flat[lists.alone.at].sub(pivot).square_().sum(0, dtype=torch.float64)
 
-    def by_position(self, every: NDArray[np.float32], lists: BatchTokens) -> None:
-        """every [T or 2 T, U]: what `kernels.look` summed over a batch, by position, and from T on of the types that are not eligible."""
+    def count(self, lists: BatchTokens) -> None:
+        """The tokens of a batch by position."""
         length = len(lists.counts)
-        self._by_position(torch.from_numpy(every[:length]), torch.from_numpy(every[length:]), lists)
-
-    def _by_position(self, eligible: Tensor, rest: Tensor, lists: BatchTokens) -> None:
-        length = len(lists.counts)
-        self.position[:length] += eligible
         self.position_n[:length] += lists.counts - lists.rest_counts
         self.rest_n[:length] += lists.rest_counts
-        if len(rest):
-            self.rest[:length] += rest
 
     def means(self, block: slice) -> NDArray[np.float32]:
         """[rows, U] mean of a by type, some rows of the table."""

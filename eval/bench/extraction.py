@@ -132,9 +132,10 @@ def _measured(subject: Subject, windows: Ints, batch_size: int) -> list[tuple[st
         def look(self, content: Content) -> tuple[torch.Tensor, torch.Tensor]:
             high, low = content.per_window(-torch.inf), content.per_window(torch.inf)
             tokens, flat, none, no = content.read(), content.flat, np.zeros(0, np.float32), np.zeros(0)
-            pivot = self.moments.about(torch.from_numpy(flat[np.sort(tokens.at)[:kernels.STRETCH]]))
+            pivot = self.moments.about(content, 0)
             kernels.look(flat, tokens.at, tokens.window, tokens.slot, tokens.kind, tokens.alone, pivot, self.moments.sum.numpy(),
-                         self.moments.square.numpy(), high.numpy(), low.numpy(), 1, none, no, no, self.fired.numpy(), none[:, None], none[:, None], no)
+                         self.moments.square.numpy(), high.numpy(), low.numpy(), 1, none, no, no, self.fired.numpy(), none[:, None],
+                         no[:, None], no[:, None], no)
             self.moments.n += len(tokens.at)
             return high, low
 
