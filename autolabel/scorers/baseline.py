@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from autolabel.excerpts import Excerpts
 from autolabel.patterns.syntax import Pattern
+from autolabel.scorers.block import Block
 from autolabel.scorers.entries import Grouped, Strengths
 from autolabel.scorers.labels import Layer, word_list
-from autolabel.scorers.walk import Block
 from autolabel.types import Side, Unit
 
 Floats = NDArray[np.float64]

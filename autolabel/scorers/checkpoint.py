@@ -13,7 +13,7 @@ An unchanged unit has a fall of exactly 0 with no width, so its own interval wou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 
 from autolabel.excerpts import Excerpts
 from autolabel.protocols import TestEvidence
+from autolabel.scorers.block import Block
 from autolabel.scorers.correlation import default_run, unscored_reason
 from autolabel.scorers.entries import Run, Strengths
 from autolabel.scorers.labels import Labels, layers_of, read_patterns
 from autolabel.scorers.own import OwnSums
 from autolabel.scorers.report import imprecision
-from autolabel.scorers.walk import Block, walk
-from autolabel.scorers.windows import Windows
+from autolabel.scorers.walk import walk
 from autolabel.stats import Correlation, correlate, influence, paired_rho
 from autolabel.types import Explanation, Score, hash63
 
@@ -67,7 +67,6 @@ class Exchanged:
 
         self.inner, self._batches = inner, 0
         self._share = [torch.from_numpy(x.astype(np.float32)) for x in share]
-        self._windows = [Windows(layer, mass=False) for layer in inner.labels.layers]
         self._generator = [torch.Generator().manual_seed(hash63("exchanged", seed, k)) for k in range(len(share))]
 
     def chunk(self, excerpts: Excerpts, strengths: Strengths) -> None:
@@ -80,8 +79,8 @@ class Exchanged:
 
         flat, made = torch.from_numpy(block.flat), self._generator[block.layer]
         other = flat[torch.randperm(len(flat), generator=made)]
-        mixed = torch.where(torch.rand(flat.shape, generator=made) < self._share[block.layer], other, flat).view(block.a.shape).numpy()
-        self.inner.add(Block(block.layer, block.batch, block.block, mixed, self._windows[block.layer].sums(mixed)))
+        mixed = torch.where(torch.rand(flat.shape, generator=made) < self._share[block.layer], other, flat).numpy()
+        self.inner.add(replace(block, x=mixed, rows=np.arange(len(mixed)), signs=np.ones(1, np.float32)))
 
     def end_chunk(self) -> None:
         """As of the inner part."""
@@ -104,8 +103,8 @@ def compare_checkpoints(explanations: Sequence[Explanation], rho: Sequence[float
             share[labels.layer[p]][labels.column[p]] = PLANTED / r
     runner = run or default_run(own)
     if layers:
-        walk(own, layers, labels.patterns, runner, [mine, Exchanged(changed, share, seed)], mass=False)
-        walk(other, layers, labels.patterns, runner, [theirs], mass=False)
+        walk(own, layers, labels.patterns, runner, [mine, Exchanged(changed, share, seed)])
+        walk(other, layers, labels.patterns, runner, [theirs])
     sums = [part.sums() for part in (_finished(mine), _finished(theirs), _finished(changed))]
     first, second, third = (influence(s) for s in sums)
     before, after = correlate(sums[0]), correlate(sums[1])

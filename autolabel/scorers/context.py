@@ -13,11 +13,12 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from autolabel.excerpts import Excerpts
+from autolabel.scorers.block import Block
 from autolabel.scorers.effects import Design, PatternEffects
 from autolabel.scorers.entries import Firing, LayerEntries, Strengths
 from autolabel.scorers.labels import Labels
 from autolabel.scorers.lookup import Table
-from autolabel.scorers.walk import GROUPS, Block, FirstDocuments
+from autolabel.scorers.walk import GROUPS, FirstDocuments
 from autolabel.stats import Sums
 
 Floats = NDArray[np.float64]

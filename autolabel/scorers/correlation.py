@@ -106,7 +106,7 @@ def _scored(explanations: Sequence[Explanation], view: SelectEvidence | TestEvid
         run_list = (*run_list, *lists.patterns)
         parts.append(lists)
     if layers:
-        walk(view, layers, run_list, run or default_run(view), parts, mass=False)
+        walk(view, layers, run_list, run or default_run(view), parts)
     own.finish()
     found = iter(_scores(own, [e.id for e, p in zip(explanations, patterns, strict=True) if p is not None], label_of_row, view.split))
     scores = [Score.unscored(e.id, SCORER, SIMULATOR, view.split, reason) if reason is not None else next(found)

@@ -97,10 +97,6 @@ class LayerEntries:
         """What cells say, what context adds, what it takes back, for the tokens `span`, whose cells are `cell`."""
         return _of(self.by_cell[cell], 1.0), _of(self.added[span], 1.0), _of(self.taken[span], -1.0)
 
-    def signed(self, cell: Ints, token: Ints) -> tuple[tuple[Ints, sp.csr_matrix, float], ...]:
-        """The rows of what cells say, of what context adds and of what it takes back, which hold the entries of these tokens; the matrix; the sign."""
-        return (cell, self.by_cell, 1.0), (token, self.added, 1.0), (token, self.taken, -1.0)
-
     def tokens(self, cell: Ints, token: Ints) -> tuple[Entries, Entries, Entries]:
         """The same for a list of tokens of the chunk."""
         return _of(self.by_cell[cell], 1.0), _of(self.added[token], 1.0), _of(self.taken[token], -1.0)

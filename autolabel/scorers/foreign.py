@@ -16,10 +16,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from autolabel.excerpts import Excerpts
+from autolabel.scorers.block import Block
 from autolabel.scorers.entries import Strengths
 from autolabel.scorers.kernels import add_product, add_rows
 from autolabel.scorers.labels import Labels
-from autolabel.scorers.walk import Block
 from autolabel.stats import rank_p
 from autolabel.threads import each
 
@@ -64,7 +64,9 @@ class ForeignSums:
             return cells[:, kept] if len(kept) < n_cells else cells.tocsr(), by_token, live
 
         found = each(look_up, self.patterns)
-        self._cells, self._by_token, self._live = ([f[i] for f in found] for i in range(3))
+        self._cells: list[sp.csr_matrix] = [cells for cells, _, _ in found]
+        self._by_token: list[sp.csr_matrix] = [by_token for _, by_token, _ in found]
+        self._live = [live for _, _, live in found]
         self._table = [np.zeros((len(kept), w), np.float32) for w in self.widths]
         self._added = [np.zeros((len(live), w), np.float32) for live, w in zip(self._live, self.widths, strict=True)]
         cell_token = np.zeros(n_cells, np.int64)
@@ -75,8 +77,12 @@ class ForeignSums:
         """One layer of one batch."""
         k, span = block.layer, block.batch.span
         slot = self._slot[span]
-        add_rows(block.flat, np.argsort(slot, kind="stable"), slot, self._table[k])
-        _add_product(self._added[k], self._by_token[k], span, block.flat)
+        add_rows(block.x, block.rows, block.signs, np.argsort(slot, kind="stable"), slot, self._table[k])
+        extra = self._by_token[k]
+        if _dense(extra):
+            _gemm(self._added[k], extra[:, span], block.flat)
+        else:
+            add_product(extra.indptr, extra.indices, extra.data, span.start, block.x, block.rows, block.signs, self._added[k])
         rare = np.flatnonzero(slot < 0)
         if len(rare):
             for watch in self.watchers:
@@ -87,7 +93,11 @@ class ForeignSums:
         def add_up(k: int) -> None:
             table = self._table[k]
             whole = np.zeros((len(self.patterns[k]), self.widths[k]), np.float32)
-            _add_product(whole, self._cells[k], slice(0, len(table)), table)
+            cells = self._cells[k]
+            if _dense(cells):
+                _gemm(whole, cells, table)
+            else:
+                add_product(cells.indptr, cells.indices, cells.data, 0, table, np.arange(len(table)), np.ones(1, np.float32), whole)
             whole[self._live[k]] += self._added[k]
             self.sums[k] += whole
             for watch in self.watchers:
@@ -104,15 +114,17 @@ class CellWatcher(Protocol):
         """Some rows; every token of the split is in exactly one."""
 
 
-def _add_product(total: Floats32, left: sp.csr_matrix, some: slice, right: Floats32) -> None:
-    """total += left[:, some] @ right, left sparse with ascending columns: a gemm where it is dense enough for that to be faster."""
-    if left.nnz > 0.1 * left.shape[0] * left.shape[1]:
-        import torch
+def _dense(left: sp.csr_matrix) -> bool:
+    """Whether a gemm is faster than sums of rows."""
+    return bool(left.nnz > 0.1 * left.shape[0] * left.shape[1])
 
-        into = torch.from_numpy(total)
-        torch.addmm(into, torch.from_numpy(left[:, some].toarray()), torch.from_numpy(right), out=into)
-    else:
-        add_product(left.indptr, left.indices, left.data, some.start, some.stop, right, total)
+
+def _gemm(total: Floats32, left: sp.csr_matrix, right: Floats32) -> None:
+    """total += left @ right."""
+    import torch
+
+    into = torch.from_numpy(total)
+    torch.addmm(into, torch.from_numpy(left.toarray()), torch.from_numpy(right), out=into)
 
 
 @dataclass(frozen=True)

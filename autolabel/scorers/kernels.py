@@ -1,7 +1,8 @@
-"""The inner loops of scoring, compiled: what each window of activations adds up to, and sums over tokens by label, by cell and by pattern.
+"""The inner loops of scoring, compiled: what the windows of a batch add up to, by unit, by level of a label, by cell and by pattern.
 
-Arrays are C-contiguous. Rows of `a` are tokens, W units each. The innermost loops run along a row and touch few arrays at a time, so that they
-become vector instructions while the row stays in the cache.
+What a model gave is read where it lies, x [R, U], and rectified on the way: unit w = k * U + u of W is neuron u on the k-th side,
+a = max(signs[k] * x[:, u], 0); token i of a batch is row rows[i]. Arrays are C-contiguous. The innermost loops run along a row and touch few
+arrays at a time, so that they become vector instructions while the row stays in the cache.
 """
 
 from __future__ import annotations
@@ -15,137 +16,182 @@ Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Ints32 = NDArray[np.int32]
-Bytes = NDArray[np.uint8]
 FLUSH = 64  # tokens that are summed in float32
-COLUMNS = 256  # of the activations that are multiplied at a time
+COLUMNS = 128  # of the activations that are multiplied at a time: those of a batch fit a core's own cache
 
 
 @kernel
-def window_sums(x: Floats32, stride: int, first: int, length: int, sign: np.float32, tau: Floats32, tau99: Floats32, wanted: bool,
-                a: Floats32, left: int, total: Floats, square: Floats, largest: Floats32, positives: Floats32, mass: Floats) -> None:
-    """Columns `left` and up of `a` [B * length, W] and of the five sums [B, W] (see windows.py), from x [B * stride, U], whose windows hold
-    `length` tokens from row `first` on; a = max(sign * x, 0). tau, tau99 [W]. `wanted`: whether mass is summed, 0 otherwise."""
-    right = left + x.shape[1]
-    low, high = tau[left:right], tau99[left:right]
-    t, s, m = np.empty_like(x[0]), np.empty_like(x[0]), np.empty_like(x[0])
+def rectify(x: Floats32, rows: Ints, signs: Floats32, out: Floats32) -> None:
+    """out [n, W] = a."""
+    width, zero = x.shape[1], np.float32(0)
+    for i in range(len(rows)):
+        row = x[rows[i]]
+        for k in range(len(signs)):
+            into, sign = out[i, k * width:(k + 1) * width], signs[k]
+            for u in range(width):
+                v = sign * row[u]
+                into[u] = zero if v <= zero else v
+
+
+@kernel
+def add_window(x: Floats32, rows: Ints, sign: np.float32, tau: Floats32, tau99: Floats32, total: Floats, square: Floats, mass: Floats,
+               largest: Floats32, strong: Floats32) -> None:
+    """Of the tokens `rows` of one window and one side, all arrays [U]: sums of a and a^2 are added to `total` and `square`, that of a above tau to
+    `mass` (where that has a length); the largest a and the number above tau99 are written."""
+    a, t, s, m = np.empty_like(tau), np.empty_like(tau), np.empty_like(tau), np.empty_like(tau)
     zero, one = np.float32(0), np.float32(1)
-    for window in range(len(total)):
-        top, strong = largest[window, left:right], positives[window, left:right]
-        top[:] = 0
-        strong[:] = 0
-        total[window, left:right] = 0
-        square[window, left:right] = 0
-        mass[window, left:right] = 0
-        for begin in range(0, length, FLUSH):
-            t[:] = 0
-            s[:] = 0
-            m[:] = 0
-            for token in range(begin, min(begin + FLUSH, length)):
-                row, out = x[window * stride + first + token], a[window * length + token, left:right]
-                for u in range(len(row)):
-                    v = sign * row[u]
-                    out[u] = zero if v <= zero else v
-                for u in range(len(row)):
-                    v = out[u]
-                    t[u] += v
-                    s[u] += v * v
-                for u in range(len(row)):
-                    v = out[u]
-                    top[u] = v if v > top[u] else top[u]
-                for u in range(len(row)):
-                    strong[u] += one if out[u] > high[u] else zero
-                if wanted:
-                    for u in range(len(row)):
-                        v = out[u]
-                        m[u] += v if v > low[u] else zero
-            total[window, left:right] += t
-            square[window, left:right] += s
-            mass[window, left:right] += m
+    largest[:] = 0
+    strong[:] = 0
+    for begin in range(0, len(rows), FLUSH):
+        t[:] = 0
+        s[:] = 0
+        m[:] = 0
+        for i in range(begin, min(begin + FLUSH, len(rows))):
+            row = x[rows[i]]
+            for u in range(len(a)):
+                v = sign * row[u]
+                a[u] = zero if v <= zero else v
+            for u in range(len(a)):
+                v = a[u]
+                t[u] += v
+                s[u] += v * v
+            for u in range(len(a)):
+                v = a[u]
+                largest[u] = v if v > largest[u] else largest[u]
+            for u in range(len(a)):
+                strong[u] += one if a[u] > tau99[u] else zero
+            if len(mass):
+                for u in range(len(a)):
+                    v = a[u]
+                    m[u] += v if v > tau[u] else zero
+        total += t
+        square += s
+        if len(mass):
+            mass += m
 
 
 @kernel
-def add_windows(group: Ints, coarse: Ints, total: Floats, square: Floats, positives: Floats32, a: Floats, a2: Floats, hits: Floats) -> None:
-    """a[group[b]] += total[b], a2[group[b]] += square[b], hits[coarse[b]] += positives[b] for every window b."""
-    for b in range(len(group)):
-        for u in range(total.shape[1]):
-            a[group[b], u] += total[b, u]
-            a2[group[b], u] += square[b, u]
-        for u in range(total.shape[1]):
-            hits[coarse[b], u] += positives[b, u]
+def add_units(x: Floats32, rows: Ints, length: int, signs: Floats32, tau: Floats32, tau99: Floats32, scale: Floats32, group: Ints, coarse: Ints,
+              strata: int, window: int, total: Floats, square: Floats, strong: Floats, mass: Floats, stratum: Ints32) -> None:
+    """One window: rows [length] of `total` [groups, W], `square` and `strong` [coarse, W], and `mass` [coarse * strata, W] by the stratum of its
+    largest activation, largest * scale cut to 0 .. strata - 1 (0 where that is no number). mass [0, W]: nobody asked."""
+    width = x.shape[1]
+    largest, hits, here = np.empty(width, np.float32), np.empty(width, np.float32), np.zeros(width if len(mass) else 0)
+    g, c, mine = group[window], coarse[window], rows[window * length:(window + 1) * length]
+    for k in range(len(signs)):
+        left, right = k * width, (k + 1) * width
+        here[:] = 0
+        add_window(x, mine, signs[k], tau[left:right], tau99[left:right], total[g, left:right], square[g, left:right], here, largest, hits)
+        strong[c, left:right] += hits
+        if len(mass):
+            for u in range(width):
+                place = largest[u] * scale[left + u]
+                stratum[left + u] = strata - 1 if place >= strata else np.int32(place) if place > 0 else 0
+            for u in range(width):
+                if here[u] > 0:
+                    mass[c * strata + stratum[left + u], left + u] += here[u]
 
 
 @kernel
-def add_mass(coarse: Ints, largest: Floats32, scale: Floats32, mass: Floats, strata: int, total: Floats, stratum: Bytes) -> None:
-    """stratum[b, u] = largest * scale cut to 0 .. strata - 1 (0 where that is no number); total[coarse[b] * strata + stratum[b, u], u] += mass[b, u]."""
-    for b in range(len(coarse)):
-        for u in range(largest.shape[1]):
-            x = largest[b, u] * scale[u]
-            stratum[b, u] = strata - 1 if x >= strata else np.uint8(x) if x > 0 else 0
-            if mass[b, u] > 0:
-                total[coarse[b] * strata + stratum[b, u], u] += mass[b, u]
+def add_entries(row: Floats32, signs: Floats32, level: Ints32, column: Ints32, once: float, low: Floats32, tau: Floats32, tau99: Floats32,
+                tokens: Floats32, total: Floats, strong: Floats, mass: Floats, stratum: Ints32, label: Ints) -> None:
+    """Entries (level, unit) of one token, `once` each: tokens, sums of a and tokens above tau99 by level; sums of a above tau by stratum and label."""
+    width = len(row)
+    for e in range(len(level)):
+        w, at = column[e], level[e]
+        v = signs[0] * row[w] if w < width else signs[1] * row[w - width]
+        tokens[at] += once
+        total[at] += once * v if v > 0 else 0.0
+        if v > low[w]:  # the lower of tau and tau99: few are
+            if v > tau99[w]:
+                strong[at] += once
+            if v > tau[w] and len(mass):
+                mass[stratum[w], label[at]] += once * v
 
 
 @kernel
-def add_levels(a: Floats32, length: int, rows: Ints, start: Ints32, level: Ints32, column: Ints32, sign: float, tau99: Floats32, group: Ints,
-               coarse: Ints, first_level: int, by_level: Floats, positives: Floats) -> None:
-    """Entries start[r] .. start[r + 1] - 1 of r = rows[i] belong to token i, row i of `a`, in window i // length. Where its unit `column` is above 0
-    its activation is added to by_level[group of the window, first_level + level]; where above tau99 [W], `sign` to positives[coarse, ...]."""
-    for i in range(len(rows)):
-        row, into, hits = a[i], by_level[group[i // length]], positives[coarse[i // length]]
-        for e in range(start[rows[i]], start[rows[i] + 1]):
-            v = row[column[e]]
-            if v > 0:
-                into[first_level + level[e]] += sign * v
-                if v > tau99[column[e]]:
-                    hits[first_level + level[e]] += sign
+def own_sums(x: Floats32, rows: Ints, length: int, signs: Floats32, tau: Floats32, tau99: Floats32, scale: Floats32, group: Ints, coarse: Ints,
+             strata: int, total: Floats, square: Floats, strong: Floats, mass: Floats, cell: Ints, first: int,
+             cell_start: Ints32, cell_level: Ints32, cell_column: Ints32, added_start: Ints32, added_level: Ints32, added_column: Ints32,
+             taken_start: Ints32, taken_level: Ints32, taken_column: Ints32, first_level: int, last_level: int, label: Ints,
+             tokens_by_level: Floats32, total_by_level: Floats, strong_by_level: Floats, mass_by_label: Floats) -> None:
+    """All that OwnSums (own.py) counts of one layer of a batch of windows of `length` tokens, a window at a time, as it stays in the cache.
 
-
-@kernel
-def add_label_mass(a: Floats32, length: int, rows: Ints, start: Ints32, level: Ints32, column: Ints32, sign: float, tau: Floats32, coarse: Ints,
-                   strata: int, stratum: Bytes, label: Ints, total: Floats) -> None:
-    """The same entries: where the activation is above tau [W] it is added to total[coarse * strata + stratum of window and unit, label of the level]."""
-    for i in range(len(rows)):
-        b, row = i // length, a[i]
-        for e in range(start[rows[i]], start[rows[i] + 1]):
-            v = row[column[e]]
-            if v > tau[column[e]]:
-                total[coarse[b] * strata + stratum[b, column[e]], label[level[e]]] += sign * v
-
-
-@kernel
-def add_rows(a: Floats32, order: Ints, slot: Ints, table: Floats32) -> None:
-    """table[slot[i]] += a[i] for every i of `order` that has a slot, not -1: sorted by slot, a row of the table is fetched once."""
-    for i in order:
-        if slot[i] >= 0:
-            row, into = a[i], table[slot[i]]
-            for u in range(len(row)):
-                into[u] += row[u]
-
-
-@kernel
-def add_product(start: Ints32, index: Ints32, weight: Floats32, first: int, last: int, a: Floats32, total: Floats32) -> None:
-    """total[q] += sum of weight[e] a[index[e] - first] over the entries start[q] .. start[q + 1] - 1 with first <= index < last; these ascend.
-
-    A few columns at a time, so that the rows stay in the cache, and four rows at a time, so that sums stay in registers.
+    cell [n]: of each token; first: the number of the first token in its chunk. The entries of a token are those of its cell, those that context
+    adds, and those that it takes back. first_level, last_level: where the levels of the layer stand among all.
     """
+    low = np.minimum(tau, tau99)
+    stratum = np.zeros(len(tau), np.int32)
+    for b in range(len(group)):
+        add_units(x, rows, length, signs, tau, tau99, scale, group, coarse, strata, b, total, square, strong, mass, stratum)
+        tokens, sums = tokens_by_level[group[b], first_level:last_level], total_by_level[group[b], first_level:last_level]
+        hits = strong_by_level[coarse[b], first_level:last_level]
+        by_stratum = mass_by_label[coarse[b] * strata:(coarse[b] + 1) * strata] if len(mass) else mass_by_label[:0]
+        for i in range(b * length, (b + 1) * length):
+            row, c, t = x[rows[i]], cell[i], first + i
+            p, q = cell_start[c], cell_start[c + 1]
+            add_entries(row, signs, cell_level[p:q], cell_column[p:q], 1.0, low, tau, tau99, tokens, sums, hits, by_stratum, stratum, label)
+            p, q = added_start[t], added_start[t + 1]
+            add_entries(row, signs, added_level[p:q], added_column[p:q], 1.0, low, tau, tau99, tokens, sums, hits, by_stratum, stratum, label)
+            p, q = taken_start[t], taken_start[t + 1]
+            add_entries(row, signs, taken_level[p:q], taken_column[p:q], -1.0, low, tau, tau99, tokens, sums, hits, by_stratum, stratum, label)
+
+
+@kernel
+def add_rows(x: Floats32, rows: Ints, signs: Floats32, order: Ints, slot: Ints, table: Floats32) -> None:
+    """table[slot[i]] += a of token i, for every i of `order` that has a slot, not -1: sorted by slot, a row of the table is fetched once."""
+    width, zero = x.shape[1], np.float32(0)
+    for i in order:
+        if slot[i] < 0:
+            continue
+        row = x[rows[i]]
+        for k in range(len(signs)):
+            into, sign = table[slot[i], k * width:(k + 1) * width], signs[k]
+            for u in range(width):
+                v = sign * row[u]
+                into[u] += zero if v <= zero else v
+
+
+@kernel
+def add_product(start: Ints32, index: Ints32, weight: Floats32, first: int, x: Floats32, rows: Ints, signs: Floats32, total: Floats32) -> None:
+    """total[q] += sum of weight[e] times a of token index[e] - first, over the entries start[q] .. start[q + 1] - 1 of tokens of this batch;
+    they ascend. A few columns at a time, which are rectified once, and four tokens at a time."""
     begin, end = np.empty(len(total), np.int64), np.empty(len(total), np.int64)
     for q in range(len(total)):
         mine = index[start[q]:start[q + 1]]
-        begin[q], end[q] = start[q] + np.searchsorted(mine, first), start[q] + np.searchsorted(mine, last)
-    for left in range(0, a.shape[1], COLUMNS):
-        right = min(left + COLUMNS, a.shape[1])
-        for q in range(len(total)):
-            into = total[q, left:right]
-            e = begin[q]
-            while e + 4 <= end[q]:
-                w0, w1, w2, w3 = weight[e], weight[e + 1], weight[e + 2], weight[e + 3]
-                a0, a1 = a[index[e] - first, left:right], a[index[e + 1] - first, left:right]
-                a2, a3 = a[index[e + 2] - first, left:right], a[index[e + 3] - first, left:right]
-                for u in range(len(into)):
-                    into[u] += w0 * a0[u] + w1 * a1[u] + w2 * a2[u] + w3 * a3[u]
-                e += 4
-            while e < end[q]:
-                w0, a0 = weight[e], a[index[e] - first, left:right]
-                for u in range(len(into)):
-                    into[u] += w0 * a0[u]
-                e += 1
+        begin[q], end[q] = start[q] + np.searchsorted(mine, first), start[q] + np.searchsorted(mine, first + len(rows))
+    tile, width, zero = np.empty((len(rows), COLUMNS), np.float32), x.shape[1], np.float32(0)
+    for k in range(len(signs)):
+        for left in range(0, width, COLUMNS):
+            n = min(COLUMNS, width - left)
+            for i in range(len(rows)):
+                row, into, sign = x[rows[i], left:left + n], tile[i], signs[k]
+                for u in range(n):
+                    v = sign * row[u]
+                    into[u] = zero if v <= zero else v
+            for q in range(len(total)):
+                into, e = total[q, k * width + left:k * width + left + n], begin[q]
+                while e + 4 <= end[q]:
+                    w0, w1, w2, w3 = weight[e], weight[e + 1], weight[e + 2], weight[e + 3]
+                    a0, a1, a2, a3 = tile[index[e] - first], tile[index[e + 1] - first], tile[index[e + 2] - first], tile[index[e + 3] - first]
+                    for u in range(n):
+                        into[u] += w0 * a0[u] + w1 * a1[u] + w2 * a2[u] + w3 * a3[u]
+                    e += 4
+                while e < end[q]:
+                    w0, a0 = weight[e], tile[index[e] - first]
+                    for u in range(n):
+                        into[u] += w0 * a0[u]
+                    e += 1
+
+
+@kernel
+def fired_groups(tokens: Floats32, first_level: int, first: Ints) -> Ints:
+    """[P] in how many rows of `tokens` [groups, levels] the levels first_level + first[p] .. first_level + first[p + 1] - 1 have a token."""
+    out = np.zeros(len(first) - 1, np.int64)
+    for g in range(len(tokens)):
+        for p in range(len(out)):
+            for at in range(first_level + first[p], first_level + first[p + 1]):
+                if tokens[g, at] > 0.5:
+                    out[p] += 1
+                    break
+    return out

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from autolabel.excerpts import Excerpts
 from autolabel.protocols import ExplainSplit
+from autolabel.scorers.block import Block
 from autolabel.scorers.entries import Firing, LayerEntries, Strengths
 from autolabel.scorers.labels import Labels
-from autolabel.scorers.walk import GROUPS, Block, FirstDocuments, add_rows
+from autolabel.scorers.walk import GROUPS, FirstDocuments, add_rows
 from autolabel.stats import Sums
 from autolabel.types import hash63
 
@@ -102,7 +103,7 @@ class NewWordSums:
         import torch
 
         k, span = block.layer, block.batch.span
-        windows, length, width = block.a.shape
+        windows, length, width = *block.batch.tokens.shape, block.width
         new = self._new[span]
         rows = self.labels.of_layer(k)
         at = np.flatnonzero(new)

@@ -13,10 +13,11 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from autolabel.excerpts import Excerpts
+from autolabel.scorers.block import Block
 from autolabel.scorers.entries import Firing, LayerEntries, Strengths
-from autolabel.scorers.kernels import add_label_mass, add_levels, add_mass, add_windows
+from autolabel.scorers.kernels import fired_groups, own_sums
 from autolabel.scorers.labels import Labels
-from autolabel.scorers.walk import COARSE, GROUPS, Block, FirstDocuments
+from autolabel.scorers.walk import COARSE, GROUPS, FirstDocuments
 from autolabel.stats import Sums
 from autolabel.threads import each, stretches
 
@@ -57,46 +58,37 @@ class OwnSums:
         self.n += np.bincount(excerpts.block % self.groups, weights=lengths, minlength=self.groups)
         self.n_coarse += np.bincount(excerpts.block % self.coarse, weights=lengths, minlength=self.coarse)
         self.n_excerpts += len(excerpts)
-        for k, entries in enumerate(self._entries):
-            self._count(excerpts, self._by_layer[k], entries)
+        self._block = np.repeat(excerpts.block, lengths)
 
-    def _count(self, excerpts: Excerpts, lay: _LayerLevels, entries: LayerEntries) -> None:
-        """Tokens by level and group, and documents by label: they need no activations, so cells are counted, not tokens."""
-        block = np.repeat(excerpts.block, excerpts.lengths)
-        by_cell, by_token = entries.matrices(len(lay.label))
-        tokens = _spread(block % self.groups, self.groups, self._cell, by_cell, by_token).toarray()
-        self._tokens[:, lay.levels] += tokens
-        if not lay.rows.stop - lay.rows.start:
+    def end_chunk(self) -> None:
+        """Count documents, and let go of the chunk."""
+        each(self._documents, range(len(self._entries)))
+        self._entries = []
+        self._firing.clear()
+
+    def _documents(self, k: int) -> None:
+        """Of the labels that fire in too few groups to say that they fire in enough documents, the documents of the chunk."""
+        lay = self._by_layer[k]
+        if lay.rows.stop == lay.rows.start:
             return
-        per_group = np.add.reduceat(tokens, lay.first[:-1], axis=1) > 0.5
-        self.documents.close(lay.rows.start + np.flatnonzero(per_group.sum(0) >= self.documents.enough))
+        self.documents.close(lay.rows.start + np.flatnonzero(fired_groups(self._tokens, lay.levels.start, lay.first) >= self.documents.enough))
         still = np.flatnonzero(self.documents.open[lay.label])
         if len(still):
-            blocks, number = np.unique(block, return_inverse=True)
+            by_cell, by_token = self._entries[k].matrices(len(lay.label))
+            blocks, number = np.unique(self._block, return_inverse=True)
             fired = _spread(number, len(blocks), self._cell, by_cell[:, still], by_token[:, still]).tocoo()
             live = fired.data > 0.5
             self.documents.add(lay.label[still[fired.col[live]]], blocks[fired.row[live]])
 
-    def end_chunk(self) -> None:
-        """Let go of the chunk."""
-        self._entries = []
-        self._firing.clear()
-
     def add(self, block: Block) -> None:
         """One layer of one batch."""
-        k, sums = block.layer, block.sums
-        group, coarse = block.block % self.groups, block.block % self.coarse
-        lay = self._by_layer[k]
-        add_windows(group, coarse, sums.total, sums.square, sums.positives, self.a[k], self.a2[k], self.unit_positives[k])
-        stratum = np.empty(sums.largest.shape, np.uint8)
-        if self.mass:
-            add_mass(coarse, sums.largest, lay.scale, sums.mass, STRATA, self.unit_mass[k], stratum)
-        a, length, span = block.flat, block.a.shape[1], block.batch.span
-        tokens = np.arange(span.start, span.stop)
-        for rows, of, sign in self._entries[k].signed(self._cell[span], tokens):
-            add_levels(a, length, rows, of.indptr, of.data, of.indices, sign, lay.tau99, group, coarse, lay.levels.start, self._a_level, self.positives)
-            if self.mass:
-                add_label_mass(a, length, rows, of.indptr, of.data, of.indices, sign, lay.tau, coarse, STRATA, stratum, lay.label, self.label_mass)
+        k, lay = block.layer, self._by_layer[block.layer]
+        of, span, mass = self._entries[k], block.batch.span, self.unit_mass[k] if self.mass else np.zeros((0, lay.width))
+        own_sums(block.x, block.rows, block.length, block.signs, lay.tau, lay.tau99, lay.scale, block.block % self.groups, block.block % self.coarse,
+                 STRATA, self.a[k], self.a2[k], self.unit_positives[k], mass, self._cell[span], span.start,
+                 of.by_cell.indptr, of.by_cell.data, of.by_cell.indices, of.added.indptr, of.added.data, of.added.indices,
+                 of.taken.indptr, of.taken.data, of.taken.indices, lay.levels.start, lay.levels.stop, lay.label,
+                 self._tokens, self._a_level, self.positives, self.label_mass)
 
     def finish(self) -> None:
         """From sums by level to sums by label, and the level of strength 0: what the others leave of the unit. Once, after the walk."""

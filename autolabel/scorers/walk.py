@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,9 +18,9 @@ from autolabel.excerpts import Batch, Excerpts
 from autolabel.passes import Passes
 from autolabel.patterns.syntax import Pattern
 from autolabel.protocols import SplitView
+from autolabel.scorers.block import Block, Room
 from autolabel.scorers.entries import Run, Strengths
 from autolabel.scorers.labels import Layer
-from autolabel.scorers.windows import Room, Windows, WindowSums
 from autolabel.types import Site
 
 if TYPE_CHECKING:
@@ -29,26 +28,9 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
 GROUPS = 256  # documents fall by hash into so many groups, which take their place in every interval
 PIECE = 32_768  # tokens whose strengths are held at once: contexts may fire on a tenth of them, for each of thousands of labels
 COARSE = 32  # groups of the jackknife and of the mass by stratum
-
-
-@dataclass(frozen=True)
-class Block:
-    """One layer's activations on one batch of B windows of T tokens."""
-
-    layer: int  # number of the layer in the walk
-    batch: Batch
-    block: Ints  # [B] document (block) of each window
-    a: Floats32  # [B, T, W] contiguous; a part must leave it unchanged
-    sums: WindowSums  # what each window adds up to
-
-    @property
-    def flat(self) -> Floats32:
-        """[B * T, W] the same activations, a row per token."""
-        return self.a.reshape(-1, self.a.shape[-1])
 
 
 class Part(Protocol):
@@ -64,17 +46,14 @@ class Part(Protocol):
         """All batches of the chunk were read."""
 
 
-def walk(view: SplitView, layers: Sequence[Layer], patterns: Sequence[Pattern], run: Run, parts: Sequence[Part], mass: bool = True) -> None:
-    """Run the subject over the split once and show every part every batch. `mass`: whether a part wants the activation mass."""
+def walk(view: SplitView, layers: Sequence[Layer], patterns: Sequence[Pattern], run: Run, parts: Sequence[Part]) -> None:
+    """Run the subject over the split once and show every part every batch."""
     number = {(lay.site.layer, lay.site.name): k for k, lay in enumerate(layers)}
-    sites = [lay.site for lay in layers]
-    counted, room = [Windows(layer, mass) for layer in layers], Room()
+    sites, room = [lay.site for lay in layers], Room()
 
     def look(batch: Batch, block: Ints, site: Site, x: torch.Tensor, span: slice) -> None:
         k = number[site.layer, site.name]
-        a = room.rows(batch.tokens.size, layers[k].width)
-        sums = counted[k].read(x, span, a)
-        seen = Block(k, batch, block, a.reshape(*batch.tokens.shape, -1), sums)
+        seen = Block.of(k, layers[k], batch, block, x, span, room)
         for part in parts:
             part.add(seen)
 
