@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from autolabel.sampling.work import Work
 
 EVERY = 50.0  # seconds between checkpoints: with the batch and the writing, less than 60 s are ever done again
-STATE = 3  # of checkpoints: one that an earlier program left with other sums is not gone on with
+STATE = 4  # of checkpoints: one that an earlier program left with other sums is not gone on with
 TABLES = 1 << 30  # bytes of the tables by token type
 Place = tuple[str, str]  # (layer, site name)
 
@@ -116,6 +117,8 @@ class _Flow:
         self.means: dict[Place, dict[Side, NDArray[np.float64]]] = {}
         self.replay: Replay | None = None
         self.last = time.monotonic()
+        self.commits: list[Future[None]] = []  # under way, of the split `written`
+        self.written: Split = "explain"
 
     def spool(self, site: Site) -> Path:
         """The file of the shared tokens of one site."""
@@ -155,17 +158,31 @@ class _Flow:
                 gathered = explain = self._explain(frame, head, state)
                 self._pass(split, gathered, start, state)
                 self.path.with_suffix(".replay").unlink(missing_ok=True)
+                self._settle()
                 for group in grouped(self.sites, split):
-                    self.means |= self.keeper.explain((explain.pop((site.layer, site.name)) for site in group), counts[split][0])
+                    means, commit = self.keeper.explain((explain.pop((site.layer, site.name)) for site in group), counts[split][0])
+                    self.means |= means
+                    self.commits.append(commit)
             else:
                 gathered = evidence = self._evidence(frame)
                 self._pass(split, gathered, start, state)
-                for group in grouped(self.sites, split):
-                    self.keeper.evidence((evidence.pop((site.layer, site.name)) for site in group), split, counts[split][0])
-            arrays, gathered = {}, {}
-            following = SPLITS.index(split) + 1
-            if following < len(SPLITS):
-                self._save(SPLITS[following], 0, 0, {})
+                self._settle()
+                self.commits = [self.keeper.evidence((evidence.pop((site.layer, site.name)) for site in group), split, counts[split][0])
+                                for group in grouped(self.sites, split)]
+            arrays, gathered, self.written = {}, {}, split
+        self._settle()
+
+    def _settle(self) -> None:
+        """Wait until the rows of the last split are in the catalogue: only then is it no longer gathered anew after a kill."""
+        if not self.commits:
+            return
+        for commit in self.commits:
+            commit.result()
+        self.commits = []
+        following, last = SPLITS.index(self.written) + 1, self.last
+        if following < len(SPLITS):
+            self._save(SPLITS[following], 0, 0, {})
+            self.last = last  # the pass that is under way is not saved by that
 
     def _resume(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Where to go on, and what was gathered; a checkpoint of another extraction is dropped with its rows."""
@@ -262,8 +279,11 @@ class _Flow:
                     def visit(site: Site, x: torch.Tensor, span: slice, work: Work = work) -> None:
                         gathered[site.layer, site.name].visit(x, span, work)
                     passes.add(partial(job, c, b, batch), visit)
+                    if self.commits and all(commit.done() for commit in self.commits):
+                        self._settle()
                     if time.monotonic() - self.last >= self.every:
                         passes.wait()
+                        self._settle()
                         self._save(split, c, b + 1, {f"{layer}/{name}/{key}": value for (layer, name), one in gathered.items()
                                                      for key, value in one.state().items()})
                     self.progress(self.done, self.total)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from autolabel.errors import SubjectError
 from autolabel.sampling.kernels import NOBODY
 from autolabel.sampling.observe import TOP, EvidenceSite, ExplainSite, Records
-from autolabel.sampling.shared import RECORDS, quantiles
+from autolabel.sampling.shared import RECORDS, apart, quantiles
 from autolabel.sampling.strata import PER_STRATUM, STRATA, Strata
 from autolabel.sampling.typesums import TypeSums
 from autolabel.types import Side, Site, Split
@@ -63,10 +64,11 @@ class Keeper:
                 con.execute(f"DELETE FROM {table} WHERE model = ?", [self.model])
         self.writer.write(work)
 
-    def explain(self, gathered: Iterable[ExplainSite], n_excerpts: int) -> dict[Place, dict[Side, NDArray[np.float64]]]:
-        """Write some layers of explain; the mean of a [U] by layer, site and side. Raises SubjectError where a neuron is not finite.
+    def explain(self, gathered: Iterable[ExplainSite], n_excerpts: int) -> tuple[dict[Place, dict[Side, NDArray[np.float64]]], Future[None]]:
+        """Write some layers of explain: the mean of a [U] by layer, site and side, and the commit to come.
 
-        Each is made into columns before the file is opened, and let go: at no time are all tables in memory twice.
+        Each is made into columns, and let go, before the writer gets them: at no time are all tables in memory twice. Raises
+        SubjectError where a neuron is not finite.
         """
         rows: list[tuple[Site, Side, list[tuple[str, Columns]]]] = []
         for one in gathered:
@@ -90,14 +92,13 @@ class Keeper:
                         for first in range(0, len(values["n"]), _BLOCK):
                             block = {name: column[first:first + _BLOCK] for name, column in values.items()}
                             _insert(con, table, {"model": self.model, "layer": site.layer, "side": side}, block | {"mean": _blobs(block["mean"])})
-        self.writer.write(work)
         means: dict[Place, dict[Side, NDArray[np.float64]]] = {}
         for site, side, columns in rows:
             means.setdefault((site.layer, site.name), {})[side] = columns[0][1]["mean"]
-        return means
+        return means, self.writer.submit(work)
 
-    def evidence(self, gathered: Iterable[EvidenceSite], split: Split, n_excerpts: int) -> None:
-        """Write some layers of select or test."""
+    def evidence(self, gathered: Iterable[EvidenceSite], split: Split, n_excerpts: int) -> Future[None]:
+        """Write some layers of select or test: the commit to come."""
         rows = [(one.site, side, _records(records, n_excerpts), one.priority[side].result())
                 for one in gathered for side, records in one.records.items()]
 
@@ -110,7 +111,7 @@ class Keeper:
                 _insert(con, "priority", {"model": self.model, "layer": site.layer, "side": side, "split": split},
                         {"neuron": unit.astype(np.int32), "rank": (rank + 1).astype(np.int32), "excerpt": ids[unit, rank],
                          "s": s[unit, rank], "key": key[unit, rank]})
-        self.writer.write(work)
+        return self.writer.submit(work)
 
     def _key(self, site: Site, side: Side) -> dict[str, Any]:
         return {"model": self.model, "layer": site.layer, "site": site.name, "side": side}
@@ -212,7 +213,7 @@ def _insert(con: duckdb.DuckDBPyConnection, table: str, same: Mapping[str, Any],
             continue
         first = len(flat)
         if column.ndim == 2:
-            flat |= {f"v{first + i}": one for i, one in enumerate(_apart(column))}
+            flat |= {f"v{first + i}": one for i, one in enumerate(apart(column))}
             listed = f"[{', '.join(f'v{first + i}' for i in range(column.shape[1]))}]"
             if f"{name}_length" in columns:
                 length = columns[f"{name}_length"]
@@ -231,11 +232,3 @@ def _insert(con: duckdb.DuckDBPyConnection, table: str, same: Mapping[str, Any],
         con.execute(f"INSERT INTO {table} ({', '.join(named)}) SELECT {', '.join(named.values())} FROM _rows", list(same.values()))
     finally:
         con.unregister("_rows")
-
-
-def _apart(rows: NDArray[Any]) -> NDArray[Any]:
-    """[L, n] contiguous columns of rows [n, L], by blocks that fit the cache: six times faster than a column at a time."""
-    out = np.empty((rows.shape[1], len(rows)), rows.dtype)
-    for first in range(0, len(rows), 512):
-        out[:, first:first + 512] = rows[first:first + 512].T
-    return out
