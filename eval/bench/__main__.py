@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from eval.bench import extraction, llm, scoring, search, simulate, tokens
+from eval.bench import extraction, llm, reader, scoring, search, simulate, tokens
 
 REPORT = Path(__file__).resolve().parent.parent / "reports" / "bench.md"
 Line = tuple[str, str, str, str]  # what, measured, bar, note
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
     """Measure, print, write the report."""
     quick = "--quick" in arguments
     lines: list[Line] = []
-    for measure in (steady, scores, simulation, prices_of_scores, calls, searches, end_to_end, memory, demo, start):
+    for measure in (steady, scores, simulation, prices_of_scores, calls, readers, searches, end_to_end, memory, demo, start):
         for line in measure(quick):
             print(f"{line[0]:78s} {line[1]:>10s}  bar {line[2]:8s} {line[3]}", flush=True)
             lines.append(line)
@@ -60,6 +60,12 @@ def calls(quick: bool) -> Iterator[Line]:
     """What the LLM path costs beside the LLM."""
     for row in llm.bench(calls=1000 if quick else 4000):
         yield row.name, f"{row.value:.2f} {row.unit}", row.bar, row.note
+
+
+def readers(quick: bool) -> Iterator[Line]:
+    """How long a reader waits during a run."""
+    for row in reader.bench(calls=1000 if quick else 4000):
+        yield row.name, f"{row.value:.0f} {row.unit}", row.bar, row.note
 
 
 def searches(quick: bool) -> Iterator[Line]:
