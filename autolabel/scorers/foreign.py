@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from autolabel.excerpts import Excerpts
 from autolabel.scorers.block import Block
 from autolabel.scorers.entries import Strengths
-from autolabel.scorers.kernels import add_product, add_rows
+from autolabel.scorers.kernels import add_product, add_rows, foreign_ranks
 from autolabel.scorers.labels import Labels
 from autolabel.stats import rank_p
 from autolabel.threads import each
@@ -150,55 +150,37 @@ def foreign_null(sums: ForeignSums, n: float, c: Floats, c2: Floats, rho: Floats
     totals = {int(q): (c[i], c2[i]) for i, q in enumerate(labels.pattern)}
     groups = [[k] for k in range(len(sums.widths)) if k not in sums.pool] + ([sums.pool] if sums.pool else [])
 
-    def correlations(k: int) -> Floats:
-        cs = np.array([totals[int(q)] for q in sums.patterns[k]]).reshape(-1, 2) / n
-        return correlation_matrix(sums.sums[k], cs[:, 0], cs[:, 1], a[k] / n, a2[k] / n, n)
-
     def ranks(group: list[int]) -> None:
         rows = np.flatnonzero(np.isin(labels.layer, group))
         if not len(rows):
             return
-        matrix = correlations(group[0]) if len(group) == 1 else np.concatenate([correlations(k) for k in group], axis=1)
-        offset = np.zeros(len(sums.widths), np.int64)
-        offset[group] = np.cumsum([0] + [sums.widths[k] for k in group[:-1]])
-        column = offset[labels.layer[rows]] + labels.column[rows]
-        which = np.searchsorted(sums.patterns[group[0]], labels.pattern[rows])
-        plain = np.array_equal(which, np.arange(matrix.shape[0]))  # the rule: every label has a pattern of its own
-        on_unit = np.ascontiguousarray(matrix.T) if plain else matrix.T[:, which]  # [W, labels] every label on this unit
-        foreign = column[None, :] != np.arange(matrix.shape[1])[:, None] if len(set(column.tolist())) < len(column) else None
-        live = np.flatnonzero(~np.isnan(rho[rows]))
-        layer_of_column = np.repeat(np.asarray(group), [sums.widths[k] for k in group])
-        known_unit, known_label = ~np.isnan(matrix).all(0), ~np.isnan(matrix).all(1)[which]
-        for first in range(0, len(live), 64):
-            at = live[first:first + 64]
-            own, size, line = column[at], rho[rows[at]][:, None], np.arange(len(at))
-            beaten = matrix[which[at]] >= size  # this label on every unit; nan is not
-            beaten[line, own] = False
-            p_units[rows[at]] = rank_p(beaten.sum(1), known_unit.sum() - known_unit[own])
-            if len(group) > 1:
-                beaten &= layer_of_column[None, :] == labels.layer[rows[at]][:, None]
-            rank[rows[at]] = 1 + beaten.sum(1)
-            better = on_unit[own] >= size
-            if foreign is None:
-                better[line, at] = False
-                others = known_label.sum() - known_label[at]
-            else:
-                better &= foreign[own]
-                others = (known_label[None, :] & foreign[own]).sum(1)
-            p_labels[rows[at]] = np.where(others >= ENOUGH, rank_p(better.sum(1), others), np.nan)
+        widths = [sums.widths[k] for k in group]
+        first = np.zeros(len(sums.widths) + 1, np.int64)  # of the columns of each layer
+        first[group], first[-1] = np.cumsum([0, *widths[:-1]]), sum(widths)
+        ac = sums.sums[group[0]] if len(group) == 1 else np.concatenate([sums.sums[k] for k in group], axis=1)
+        mc, mc2 = np.array([totals[int(q)] for q in sums.patterns[group[0]]]).reshape(-1, 2).T / n
+        ma, ma2 = (np.concatenate([x[k] for k in group]) / n for x in (a, a2))
+        sa, sc = spread(ma, ma2), spread(mc, mc2)
+        layer, which = labels.layer[rows], np.searchsorted(sums.patterns[group[0]], labels.pattern[rows])
+        column = first[layer] + labels.column[rows]
+        beaten, within, better = foreign_ranks(ac, n, mc, sc, ma, sa, which, column, first[layer], first[layer] + np.array(sums.widths)[layer], rho[rows])
+        known_unit, known_label = ~np.isnan(sa) & ~np.isnan(sc).all(), ~np.isnan(sc)[which] & ~np.isnan(sa).all()
+        others = known_label.sum() - np.bincount(column, known_label, len(ma))[column]  # labels of the same unit are not foreign to it
+        live = ~np.isnan(rho[rows])
+        p_units[rows] = np.where(live, rank_p(beaten, known_unit.sum() - known_unit[column]), 1.0)
+        p_labels[rows] = np.where(live & (others >= ENOUGH), rank_p(better, others), np.nan)
+        rank[rows] = np.where(live, 1 + within, 0)
 
     each(ranks, groups)  # the rows of one group are no other's
     return Null(np.fmax(p_units, p_labels), p_units, p_labels, rank, pooled)
 
 
-def correlation_matrix(ac: Floats, mc: Floats, mc2: Floats, ma: Floats, ma2: Floats, n: float = 1.0) -> Floats:
-    """[Q, W] correlations from n times the means of products [Q, W], and means of c, c^2 [Q] and of a, a^2 [W]; nan where one of the two does not vary."""
-    va, vc = ma2 - ma * ma, mc2 - mc * mc
-    sa, sc = np.sqrt(np.where(va > 1e-12 * ma2, va, np.nan)), np.sqrt(np.where(vc > 1e-12 * mc2, vc, np.nan))
-    out = np.empty(ac.shape)
-    for first in range(0, len(out), 64):  # some rows at a time: what is in between stays in the cache
-        rows = slice(first, first + 64)
-        np.subtract(ac[rows] / n, mc[rows, None] * ma, out=out[rows])
-        out[rows] /= sc[rows, None]
-        out[rows] /= sa
-    return out
+def spread(m: Floats, m2: Floats) -> Floats:
+    """Standard deviations from means of x and of x^2; nan where x does not vary."""
+    v = m2 - m * m
+    return np.sqrt(np.where(v > 1e-12 * m2, v, np.nan))
+
+
+def correlation_matrix(ac: Floats, mc: Floats, mc2: Floats, ma: Floats, ma2: Floats) -> Floats:
+    """[Q, W] correlations from means of products [Q, W], and means of c, c^2 [Q] and of a, a^2 [W]; nan where one of the two does not vary."""
+    return (ac - mc[:, None] * ma) / spread(mc, mc2)[:, None] / spread(ma, ma2)

@@ -195,3 +195,30 @@ def fired_groups(tokens: Floats32, first_level: int, first: Ints) -> Ints:
                     out[p] += 1
                     break
     return out
+
+
+@kernel
+def foreign_ranks(ac: Floats, n: float, mc: Floats, sc: Floats, ma: Floats, sa: Floats, which: Ints, column: Ints, left: Ints, right: Ints,
+                  rho: Floats) -> tuple[Ints, Ints, Ints]:
+    """Of P labels, pattern which[p] on unit column[p], with rho[p]: on how many other units the pattern correlates as well (nan: not), on how many
+    of the columns left[p] .. right[p] - 1, and how many labels of other units do on this one.
+
+    ac [Q, W]: sums over n tokens of c a; mc, sc [Q] and ma, sa [W] means and standard deviations, nan where there is no correlation.
+    """
+    beaten, within, better = np.zeros(len(rho), np.int64), np.zeros(len(rho), np.int64), np.zeros(len(rho), np.int64)
+    row = np.empty(len(ma))
+    for p in range(len(rho)):
+        q, own = which[p], column[p]
+        mean, sd, sums = mc[q], sc[q], ac[q]
+        for u in range(len(row)):
+            row[u] = (sums[u] / n - mean * ma[u]) / sd / sa[u]
+        for other in range(len(rho)):
+            better[other] += 1 if row[column[other]] >= rho[other] and column[other] != own else 0
+        row[own] = np.nan
+        count, here, value = 0, 0, rho[p]
+        for u in range(len(row)):
+            count += 1 if row[u] >= value else 0
+        for u in range(left[p], right[p]):
+            here += 1 if row[u] >= value else 0
+        beaten[p], within[p] = count, here
+    return beaten, within, better
