@@ -198,6 +198,20 @@ def fired_groups(tokens: Floats32, first_level: int, first: Ints) -> Ints:
 
 
 @kernel
+def level_sums(tokens: Floats32, total: Floats, value: Floats, first: Ints, begin: int, end: int, c: Floats, c2: Floats, ac: Floats) -> None:
+    """Rows begin .. end - 1 of c, c2 and ac [groups, P]: sums over the levels first[p] .. first[p + 1] - 1 of a label of their strength, and of its
+    square, times their tokens, and of their strength times their sum of a."""
+    for g in range(begin, end):
+        for p in range(len(first) - 1):
+            x, y, z = 0.0, 0.0, 0.0
+            for at in range(first[p], first[p + 1]):
+                x += tokens[g, at] * value[at]
+                y += tokens[g, at] * value[at] * value[at]
+                z += total[g, at] * value[at]
+            c[g, p], c2[g, p], ac[g, p] = x, y, z
+
+
+@kernel
 def foreign_ranks(ac: Floats, n: float, mc: Floats, sc: Floats, ma: Floats, sa: Floats, which: Ints, column: Ints, left: Ints, right: Ints,
                   rho: Floats) -> tuple[Ints, Ints, Ints]:
     """Of P labels, pattern which[p] on unit column[p], with rho[p]: on how many other units the pattern correlates as well (nan: not), on how many

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from autolabel.excerpts import Excerpts
 from autolabel.scorers.block import Block
 from autolabel.scorers.entries import Firing, LayerEntries, Strengths
-from autolabel.scorers.kernels import fired_groups, own_sums
+from autolabel.scorers.kernels import fired_groups, level_sums, own_sums
 from autolabel.scorers.labels import Labels
 from autolabel.scorers.walk import COARSE, GROUPS, FirstDocuments
 from autolabel.stats import Sums
@@ -95,13 +95,8 @@ class OwnSums:
         levels, zero = self.labels.levels, self.labels.levels.first[1:] - 1
         self.c, self.c2, self.ac = (np.empty((self.groups, len(self.labels))) for _ in range(3))
 
-        def add_up(some: slice) -> None:
-            for g in range(some.start, some.stop):  # row by row: what is in between stays in the cache
-                scaled = self._tokens[g] * levels.value
-                self.c[g], self.c2[g] = levels.per_label(scaled), levels.per_label(scaled * levels.value)
-                self.ac[g] = levels.per_label(self._a_level[g] * levels.value)
-
-        each(add_up, stretches(self.groups, 32))
+        each(lambda some: level_sums(self._tokens, self._a_level, levels.value, levels.first, some.start, some.stop, self.c, self.c2, self.ac),
+             stretches(self.groups, 32))
         self.tokens, self.a_level = self._gather(self._tokens), self._gather(self._a_level)
         self.tokens[:, zero] = self.n_coarse[:, None] - levels.per_label(self.tokens)
         self.positives[:, zero] = self.of_unit(self.unit_positives) - levels.per_label(self.positives)

@@ -46,8 +46,8 @@ def steady(quick: bool) -> Iterator[Line]:
 
 def scores(quick: bool) -> Iterator[Line]:
     """Exact scoring over the bare forward pass of the test split."""
-    for name, ratio, bar in scoring.bench(tokens=16_000 if quick else 40_000, rounds=2 if quick else 5):
-        yield name, f"{ratio:.3f}", f"<= {bar:.2f}", ""
+    for row in scoring.bench(tokens=16_000 if quick else 40_000, rounds=2 if quick else 5):
+        yield row.name, f"{row.ratio:.3f}", f"<= {row.bar:.2f}", row.note
 
 
 def simulation(quick: bool) -> Iterator[Line]:
