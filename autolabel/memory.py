@@ -1,7 +1,8 @@
-"""What fits the cache, and keeping freed memory for the next batch.
+"""Keeping freed memory for the next batch.
 
 glibc hands blocks of megabytes back to the system when they are freed, and every page of the next one faults: a tenth of the time of a forward
-pass on a CPU. With higher thresholds the same pages are used again.
+pass on a CPU. With higher thresholds the same pages are used again; and with one arena for all threads, as those of the others give
+back whatever is free at their end at any threshold.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import ctypes
 import sys
 from functools import cache
 
-PART_BYTES = 800_000  # of activations that are walked through at a time: with a buffer of the same size they fit a core's own cache
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
 BLOCK = 32 << 20  # bytes: the most that glibc takes; larger blocks are still handed back
 KEPT = 64 << 20  # bytes that may lie free
 
@@ -19,7 +19,8 @@ KEPT = 64 << 20  # bytes that may lie free
 def keep_pages() -> bool:
     """From now on; whether it could be done (glibc alone knows how)."""
     libc = _glibc()
-    return libc is not None and bool(libc.mallopt(M_MMAP_THRESHOLD, BLOCK) and libc.mallopt(M_TRIM_THRESHOLD, KEPT))
+    return libc is not None and all(
+        libc.mallopt(name, value) for name, value in ((M_MMAP_THRESHOLD, BLOCK), (M_TRIM_THRESHOLD, KEPT), (M_ARENA_MAX, 1)))
 
 
 def give_back() -> None:

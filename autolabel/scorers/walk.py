@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 GROUPS = 256  # documents fall by hash into so many groups, which take their place in every interval
-PIECE = 32_768  # tokens whose strengths are held at once: contexts may fire on a tenth of them, for each of thousands of labels
+PIECE = 65_536  # tokens whose strengths are held at once: contexts may fire on a tenth of them, for each of thousands of labels
 COARSE = 32  # groups of the jackknife and of the mass by stratum
 
 

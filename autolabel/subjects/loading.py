@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autolabel.errors import ExtraError, SubjectError
+from autolabel.memory import keep_pages
 from autolabel.subjects.files import PATTERNS, ModelFiles, inspect_folder, sha256
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def _load(source: Source, choose: Callable[[Any], tuple[Any, dict[str, Any]]], d
     import torch
     import transformers
 
+    keep_pages()  # before the threads that will run it have memory of their own
     place = choose_device(device)
     kind = choose_dtype(dtype, place)
     with source.files.staged() as folder, _quiet():
