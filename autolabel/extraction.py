@@ -119,6 +119,7 @@ class _Flow:
         self.last = time.monotonic()
         self.commits: list[Future[None]] = []  # under way, of the split `written`
         self.written: Split = "explain"
+        self.ahead: dict[Split, tuple[Excerpts, Iterator[Excerpts]]] = {}  # the first chunk of the split that is next, and the others
 
     def spool(self, site: Site) -> Path:
         """The file of the shared tokens of one site."""
@@ -151,7 +152,7 @@ class _Flow:
             going = where["split"] == split
             start = (where["chunk"], where["batch"]) if going else (0, 0)
             state = arrays if going and start != (0, 0) else {}
-            head = next(self.catalogue.excerpts(self.corpus_id, split))
+            head = self._head(split)
             frame = Frame(self.context, device, frozenset(np.sort(head.id)[:RECORDS].tolist()))
             gathered: dict[Place, ExplainSite] | dict[Place, EvidenceSite]
             if split == "explain":
@@ -159,6 +160,7 @@ class _Flow:
                 self._pass(split, gathered, start, state)
                 self.path.with_suffix(".replay").unlink(missing_ok=True)
                 self._settle()
+                self._head("select")
                 for group in grouped(self.sites, split):
                     means, commit = self.keeper.explain((explain.pop((site.layer, site.name)) for site in group), counts[split][0])
                     self.means |= means
@@ -167,6 +169,8 @@ class _Flow:
                 gathered = evidence = self._evidence(frame)
                 self._pass(split, gathered, start, state)
                 self._settle()
+                if split == "select":
+                    self._head("test")
                 self.commits = [self.keeper.evidence((evidence.pop((site.layer, site.name)) for site in group), split, counts[split][0])
                                 for group in grouped(self.sites, split)]
             arrays, gathered, self.written = {}, {}, split
@@ -290,11 +294,16 @@ class _Flow:
 
     def _chunks(self, split: Split) -> Iterator[Excerpts]:
         """Excerpts in hash order, the first 256 by themselves."""
-        for number, chunk in enumerate(self.catalogue.excerpts(self.corpus_id, split)):
-            if number:
-                yield chunk
-            else:
-                yield from (part for part in _parts(chunk) if len(part))
+        yield from (part for part in _parts(self._head(split)) if len(part))
+        rest, self.ahead = self.ahead[split][1], {}
+        yield from rest
+
+    def _head(self, split: Split) -> Excerpts:
+        """The first chunk of a split. Asked for before the writer has the file: a pass begins while it commits."""
+        if split not in self.ahead:
+            chunks = self.catalogue.excerpts(self.corpus_id, split)
+            self.ahead = {split: (next(chunks), chunks)}
+        return self.ahead[split][0]
 
 
 def _parts(chunk: Excerpts) -> tuple[Excerpts, Excerpts]:

@@ -132,15 +132,13 @@ def stratify(peak: Floats32, scale: Floats32, near: Floats32, ids: Ints, x: Floa
              count: Ints, kept: Floats32, kept_id: Ints, rows: Floats32, bar: Floats32, worst: Ints) -> None:
     """The same for the strata of peak * scale [B, U] (cell = stratum * U + unit), which are counted; the value is near [B], however large the peak."""
     units = peak.shape[1]
-    last = len(count) // units - 1
+    last = np.float32(len(count) // units - 1)
     for b in range(len(ids)):
         for u in range(units):
             tenth = peak[b, u] * scale[u]
-            cell = u
-            if tenth >= last:
-                cell += last * units
-            elif tenth >= ONE:
-                cell += np.int64(tenth) * units
+            tenth = tenth if tenth > ZERO else ZERO
+            tenth = tenth if tenth < last else last
+            cell = np.int64(tenth) * units + u
             count[cell] += 1
             if near[b] >= bar[cell]:
                 place = _enter(near[b], ids[b], cell, kept, kept_id, bar, worst)
@@ -156,9 +154,13 @@ def _enter(value: Any, number: Any, cell: Any, kept: Floats32, kept_id: Ints, ba
     if value == values[place] and number > ids[place]:
         return -1
     values[place], ids[place] = value, number
-    w = 0
-    for k in range(1, len(values)):
-        if values[k] < values[w] or (values[k] == values[w] and ids[k] > ids[w]):
+    bits = values.view(np.int32)  # floats >= 0 compare as their bits do, and a least integer is found by vector instructions
+    least = bits[0]
+    for k in range(len(bits)):
+        least = min(least, bits[k])
+    w = -1
+    for k in range(len(bits)):
+        if bits[k] == least and (w < 0 or ids[k] > ids[w]):
             w = k
     worst[cell] = w
     if values[w] > bar[cell]:
