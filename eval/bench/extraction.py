@@ -295,7 +295,7 @@ def python_windows(subject: str, n: int, context: int = 64) -> tuple[Subject, In
 
 
 def main(arguments: Sequence[str]) -> None:
-    """`steady [warm rounds quiet threads]`, `whole [tokens]`, `memory [tokens]`: print a table."""
+    """`steady [warm rounds quiet threads]`, `whole [tokens] [corpus]`, `memory [tokens]`: print a table."""
     import torch
 
     what = arguments[0] if arguments else "steady"
@@ -310,7 +310,7 @@ def main(arguments: Sequence[str]) -> None:
         model, windows = python_windows("demo", 32 * int(warm + ROUND * rounds))
         rows = steady(model, windows, warm=int(warm), rounds=int(rounds), quiet=quiet)
     elif what == "whole":
-        rows = [end_to_end(["python"], tokens=int(arguments[1]) if len(arguments) > 1 else 500_000)]
+        rows = [end_to_end(list(arguments[2:]) or ["python"], tokens=int(arguments[1]) if len(arguments) > 1 else 500_000)]
     else:
         rows = [memory(["python"], tokens=int(arguments[1]) if len(arguments) > 1 else 50_000)]
     for row in rows:
