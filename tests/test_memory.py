@@ -17,10 +17,11 @@ if sys.argv[1] == "keep":
     keep_pages()
 def work():
     for _ in range(20):
-        batch = [np.full(3_000_000, 1, np.float32) for _ in range(4)]  # 12 MB each
+        batch = [np.full(2_000_000, 1, np.float32) for _ in range(3)]  # 8 MB each, 48 in both threads
         del batch
-for _ in range(2):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for attempt in range(5):
+    if attempt == 1:  # the first pages are new in any case
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads: thread.start()
     for thread in threads: thread.join()
@@ -34,4 +35,4 @@ def faults(how: str) -> int:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux") or not keep_pages(), reason="only glibc can be told")
 def test_threads_use_freed_pages_again():
-    assert faults("keep") < faults("default") / 3
+    assert faults("keep") < faults("default") / 2
