@@ -56,6 +56,7 @@ class Passes:
         self._error: BaseException | None = None
 
     def __enter__(self) -> Passes:
+        give_back()  # what is free in pieces that no batch fits into
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> None:
