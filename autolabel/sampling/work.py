@@ -62,7 +62,7 @@ class Work:
         return self._read[start, whole]
 
     def lists(self, device: torch.device) -> BatchTokens:
-        """What its tokens are summed into (on an accelerator)."""
+        """How many its tokens are, and (on an accelerator) what they are summed into."""
         if self._lists is None or self._lists.device != device:
             self._lists = BatchTokens(self.tokens, self.valid, device, self.table)
         return self._lists
