@@ -30,18 +30,18 @@ class Best:
         self.value = torch.zeros(cells, k, device=device)  # 0 where empty
         self.id = torch.full((cells, k), NOBODY, dtype=torch.int64, device=device)
         self.rows = torch.zeros(cells, k, width, device=device)
-        self.rest()
+        self.refresh()
 
-    def rest(self) -> None:
+    def refresh(self) -> None:
         """What follows from the values."""
         order = self._order()
         worst = order[:, -1]
         self.worst: Ints = np.ascontiguousarray(worst)
         self.bar: Floats = np.maximum(self.value.numpy()[np.arange(self.cells), worst], np.float32(FLOOR))
 
-    def add(self, value: Tensor, ids: Ints, content: Content, sign: int) -> None:
-        """value [B, cells] of windows with ids [B], whose tokens stand in the content; a cell is a unit."""
-        kernels.keep(value.numpy(), ids, *content.windows(sign), *self.places())
+    def add(self, value: Tensor, content: Content, sign: int) -> None:
+        """value [B, cells] of the windows of the content; a cell is a unit."""
+        kernels.keep(value.numpy(), content.work.ids, *content.windows(sign), *self.places())
 
     def places(self) -> tuple[Floats, Ints, Floats, Floats, Ints]:
         """What a kernel writes into."""
@@ -66,7 +66,7 @@ class Best:
         """Go on from `state`."""
         for kept, name in ((self.value, "value"), (self.id, "id"), (self.rows, "rows")):
             kept.copy_(torch.from_numpy(state[name]))
-        self.rest()
+        self.refresh()
 
     def _order(self) -> Ints:
         return np.lexsort((self.id.numpy(), -self.value.numpy()), axis=1)
@@ -75,10 +75,10 @@ class Best:
 class DenseBest(Best):
     """The same on an accelerator: nothing waits for it."""
 
-    def rest(self) -> None:
+    def refresh(self) -> None:
         """Nothing: values are always in order."""
 
-    def add(self, value: Tensor, ids: Ints, content: Content, sign: int) -> None:
+    def add(self, value: Tensor, content: Content, sign: int) -> None:
         """value [B, cells]; unit = cell modulo the units of the content."""
         batch, k, numbers = len(value), self.k, content.work.on(self.device)[0]
         value = torch.where(value >= FLOOR, value, 0.0)

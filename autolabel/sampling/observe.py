@@ -45,7 +45,7 @@ class Records:
     def add(self, content: Content, peak: Tensor) -> None:
         """One batch; peak [B, U] of this side."""
         work = content.work
-        self.top.add(peak, work.ids, content, self.sign)
+        self.top.add(peak, content, self.sign)
         for b, number in enumerate(work.ids.tolist()):
             if number in self.frame.random:
                 a = (content.x[b] * self.sign).clamp_min(0)

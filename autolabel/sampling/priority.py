@@ -38,7 +38,7 @@ class Priority:
             peak = a.amax(1)
             off = a.sub_(self.mean)
             square = (off if special is None else off.masked_fill_(special[..., None], 0)).square_().sum(1)
-        self.best.add(square.sqrt_().div_(u[:, None]), content.work.ids, content, sign)
+        self.best.add(square.sqrt_().div_(u[:, None]), content, sign)
         return peak
 
     def result(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:

@@ -43,7 +43,7 @@ class Strata:
         cell = step.mul_(self.units).add_(self._column)
         self.count.scatter_add_(0, cell.reshape(-1), torch.ones_like(cell).reshape(-1))
         every = torch.zeros(len(peak), STRATA * self.units, device=peak.device)
-        self.best.add(every.scatter_(1, cell, value[:, None].expand(-1, self.units)), content.work.ids, content, sign)
+        self.best.add(every.scatter_(1, cell, value[:, None].expand(-1, self.units)), content, sign)
 
     def counts(self) -> NDArray[np.int64]:
         """[strata, U] excerpts in each stratum."""

@@ -36,7 +36,7 @@ def feed(best, x, ids, order, size):
     """x [n, T, cells] in the given order, `size` at a time."""
     for first in range(0, len(order), size):
         rows = order[first:first + size]
-        best.add(torch.from_numpy(x[rows].max(1)), ids[rows], content(x[rows], ids[rows], around=first % 2), 1)
+        best.add(torch.from_numpy(x[rows].max(1)), content(x[rows], ids[rows], around=first % 2), 1)
     return best.result()
 
 
