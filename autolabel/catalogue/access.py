@@ -64,13 +64,13 @@ def reading(path: Path, memory: str = "512MB", threads: int = 2, patience: float
 
 
 @contextmanager
-def writing(path: Path, memory: str = "512MB", threads: int = 2, patience: float = 600.0) -> Iterator[duckdb.DuckDBPyConnection]:
+def writing(path: Path, memory: str = "512MB", patience: float = 600.0) -> Iterator[duckdb.DuckDBPyConnection]:
     """The one connection that writes, for the thread that asks. Waits while other processes read. Closed at the end."""
     way = door(path)
     with way.lock:
         if way.connection is not None:
             raise RuntimeError("a writer's work must use the connection it is given")
-        config = write_config(memory, threads) | {"storage_compatibility_version": STORAGE}
+        config = write_config(memory) | {"storage_compatibility_version": STORAGE}
         way.connection = _knock(path, False, config, patience)
         try:
             yield way.connection

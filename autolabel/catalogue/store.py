@@ -77,7 +77,7 @@ class Catalogue:
             if self._writer is None:
                 held = lock.FileLock(self.path)
                 held.acquire()
-                self._writer = Writer(self.path, self._memory, self._threads), held
+                self._writer = Writer(self.path, self._memory), held
             self._users += 1
             writer = self._writer[0]
         try:
@@ -175,7 +175,7 @@ class Catalogue:
                 if access.beside(self.path, ending).exists():
                     self._set_aside(ending)
             temporary.unlink(missing_ok=True)
-            with access.writing(temporary, self._memory, self._threads) as connection:
+            with access.writing(temporary, self._memory) as connection:
                 migrations.create(connection)
             os.replace(temporary, self.path)
         except duckdb.Error as error:
@@ -197,7 +197,7 @@ class Catalogue:
         held = lock.FileLock(self.path)
         held.acquire()
         try:
-            with access.writing(self.path, self._memory, self._threads) as connection:
+            with access.writing(self.path, self._memory) as connection:
                 migrations.migrate(connection, number)
         finally:
             held.release()

@@ -44,8 +44,8 @@ class Writer:
     # Called with the name of each point of a commit (begun, worked, committed, noted, closed): where tests let a process die.
     at_point: ClassVar[Callable[[str], None]] = staticmethod(lambda point: None)
 
-    def __init__(self, path: Path, memory: str = "512MB", threads: int = 2) -> None:
-        self.path, self._memory, self._threads = path, memory, threads
+    def __init__(self, path: Path, memory: str = "512MB") -> None:
+        self.path, self._memory = path, memory
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="catalogue-writer", daemon=False)
         self._closed = False
@@ -134,7 +134,7 @@ class Writer:
         answers: list[tuple[_Job, Any]] = []
         note: ledger.Note | None = None
         doubt: Exception | None = None
-        with access.writing(self.path, self._memory, self._threads) as connection:
+        with access.writing(self.path, self._memory) as connection:
             while jobs and not answers:
                 point("begun")
                 connection.execute("BEGIN")
@@ -170,7 +170,7 @@ class Writer:
 
     def _made(self, note: ledger.Note) -> bool:
         """After a commit that raised: is it in the file?"""
-        with access.reading(self.path, self._memory, self._threads) as connection:
+        with access.reading(self.path, self._memory) as connection:
             row = connection.execute("SELECT value FROM meta WHERE key = 'commit'").fetchone()
         _log.info("%s: a commit raised; it was %s", self.path, "made" if row and int(row[0]) >= note.commit else "not made")
         return row is not None and int(row[0]) >= note.commit
