@@ -1,6 +1,8 @@
-"""Which tokens of a batch are summed into what, as index lists shared by all layers.
+"""Which tokens of a batch are summed into what: counts, and on an accelerator lists of token numbers shared by all layers.
 
-A batch's content [B, T, U] is read as [B * T, U]. Tokens that are special ids inside the content are in no list, or have a = 0.
+A batch's content [B, T, U] is read as [B * T, U]; special ids inside the content are in no list. A sum over a list is cut into bags, which
+are summed in parallel, each in the order of its tokens: the same bits every time. The bags of frequent types are cut into pieces, whose
+sums are summed again: the longest bag is what everything else would wait for.
 """
 
 from __future__ import annotations
@@ -20,25 +22,49 @@ if TYPE_CHECKING:
     from autolabel.sampling.typesums import TypeTable
 
 Ints = NDArray[np.int64]
+PIECE = 32  # tokens
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """Tokens [n] of a batch by their place in the content read as [B * T]."""
+class Bags:
+    """Lists of a batch on a device: tokens by type, in pieces; others by position."""
 
-    at: Tensor  # [n]
-    position: Tensor  # [n] in the window
+    tokens: Tensor  # [n] all that count: seldom types, then frequent ones, each type's one after another
+    pieces: Tensor  # [P] where each piece begins in `tokens`; one of a seldom type is the whole of it
+    seldom: Tensor  # [S] rows in the table of the types with one piece, P begins with these
+    again: Tensor  # [P - S] numbers of the other pieces
+    parts: Tensor  # [F] where those of each frequent type begin in `again`
+    frequent: Tensor  # [F] rows in the table
+    rest: Tensor  # [R] tokens whose type takes no part in the means by position, by position
+    places: Tensor  # [T] where each position begins in `rest`
+    alone: Tensor  # [A] tokens whose type is seen once in explain, or is outside the table (no variance within a type can be said)
 
     @classmethod
-    def of(cls, which: NDArray[np.bool_], device: torch.device) -> Tokens:
-        """Those for which which [B, T] holds."""
-        at = np.flatnonzero(which)
-        return cls(moved(torch.from_numpy(at), device), moved(torch.from_numpy(at % which.shape[1]), device))
+    def of(cls, row: Ints, valid: NDArray[np.bool_], table: TypeTable, device: torch.device) -> Bags:
+        """row [B, T] of each token in the table. One transfer."""
+        kind, at = row[valid], np.flatnonzero(valid)
+        order = np.argsort(kind.astype(np.uint16) if len(table) < 1 << 16 else kind, kind="stable")  # of short integers: by radix
+        kind, at = kind[order], at[order]
+        first = np.flatnonzero(np.append(True, kind[1:] != kind[:-1])) if len(kind) else np.zeros(0, np.int64)
+        count = np.diff(np.append(first, len(kind)))
+        often = count > PIECE
+        tokens = np.repeat(often, count)
+        n_parts = -(-count[often] // PIECE)
+        within = np.arange(n_parts.sum()) - np.repeat(_starts(n_parts), n_parts)
+        pieces = int(count[~often].sum()) + np.repeat(_starts(count[often]), n_parts) + PIECE * within
+        seldom = _starts(count[~often])
+        by_position = np.flatnonzero((~table.eligible[row] & valid).T)  # position * B + window
+        per_position = (~table.eligible[row] & valid).sum(0)
+        rest = by_position % len(row) * row.shape[1] + by_position // len(row)
+        alone = np.flatnonzero(~table.repeated[row] & valid)
+        lists = [np.append(at[~tokens], at[tokens]), np.append(seldom, pieces), kind[first[~often]], np.arange(len(seldom), len(seldom) + len(pieces)),
+                 _starts(n_parts), kind[first[often]], rest, _starts(per_position), alone]
+        return cls(*torch.split(moved(torch.from_numpy(np.concatenate(lists)), device), [len(one) for one in lists]))
 
 
 @dataclass(frozen=True)
 class BatchTokens:
-    """All lists of one batch of windows [B, T]."""
+    """The tokens of one batch of windows [B, T]."""
 
     tokens: Ints  # [B, T] content ids
     valid: NDArray[np.bool_]  # [B, T] false where a content id is a special id
@@ -69,24 +95,24 @@ class BatchTokens:
         return None if self.n == self.valid.size else moved(torch.from_numpy(~self.valid), self.device)
 
     @cached_property
+    def kept(self) -> Tensor | None:
+        """[n] numbers of the tokens that count; None where all do."""
+        return None if self.n == self.valid.size else moved(torch.from_numpy(np.flatnonzero(self.valid)), self.device)
+
+    @cached_property
+    def bags(self) -> Bags:
+        """What they are summed into."""
+        assert self.table is not None
+        return Bags.of(self._row, self.valid, self.table, self.device)
+
+    @cached_property
     def _row(self) -> Ints:
         assert self.table is not None
         row: Ints = self.table.row(self.tokens)
         return row
 
-    @cached_property
-    def type_row(self) -> Tensor:
-        """[B, T] the row of each token's type in the table; what is outside the table has its last row."""
-        return moved(torch.from_numpy(self._row), self.device)
 
-    @cached_property
-    def rest(self) -> Tokens:
-        """Tokens whose type does not take part in the means by position."""
-        assert self.table is not None
-        return Tokens.of(~self.table.eligible[self._row] & self.valid, self.device)
-
-    @cached_property
-    def alone(self) -> Tokens:
-        """Tokens whose type is seen once in explain, or is outside the table (no variance within a type can be said)."""
-        assert self.table is not None
-        return Tokens.of(~self.table.repeated[self._row] & self.valid, self.device)
+def _starts(count: Ints) -> Ints:
+    """[n] where each run of a list begins, from their lengths [n]."""
+    starts: Ints = np.cumsum(count) - count
+    return starts

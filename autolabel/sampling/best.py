@@ -2,8 +2,8 @@
 
 Best: the largest value, ties to the smaller excerpt id; so the result is a function of the set of windows alone, whatever their order
 or the batch size. On a CPU a window that is better than the worst one kept takes its place at once; after n windows that is K/n of
-the time. On an accelerator a test would wait for the device at every batch, and sorting is nearly free: there each batch is
-merged densely (`DenseBest`), with the same result.
+the time. On an accelerator a test would wait for the device at every batch: there each batch is merged densely (`DenseBest`), with
+the same result.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from autolabel.sampling.work import Content
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 FLOOR = float(np.finfo(np.float32).tiny)  # an empty place has value 0; what is below this never enters
+LOW = (1 << 29) - 1  # the bits of a float64 that are 0 where it was a float32
 
 
 class Best:
@@ -49,7 +50,7 @@ class Best:
 
     def largest(self) -> Floats:
         """[cells] the largest value, 0 where there is none."""
-        best: Floats = self.value.amax(1).cpu().numpy()
+        best: Floats = self.value.amax(1).float().cpu().numpy()
         return best
 
     def result(self) -> tuple[Floats, Ints, Floats]:
@@ -73,32 +74,50 @@ class Best:
 
 
 class DenseBest(Best):
-    """The same on an accelerator: nothing waits for it."""
+    """The same on an accelerator: nothing waits for it.
+
+    A float32 >= 0 as a float64 ends in 29 bits of 0 and compares as its bits do. Into these goes the place in the order of ids, which makes
+    an integer that no two windows share; one `topk` of those kept and those that came is the merge.
+    """
+
+    def __init__(self, cells: int, k: int, width: int, device: torch.device) -> None:
+        super().__init__(cells, k, width, device)
+        self.value = self.value.double()
+        self._zero = torch.zeros(1, dtype=torch.float64, device=device)
+        self._first = LOW - torch.arange(k, device=device)  # [K] those kept, where all are older than the batch; they are in order
+        self._cell = torch.arange(cells, device=device)[:, None].expand(-1, k)
 
     def refresh(self) -> None:
         """Nothing: values are always in order."""
 
     def add(self, value: Tensor, content: Content, sign: int) -> None:
         """value [B, cells]; unit = cell modulo the units of the content."""
-        batch, k, numbers = len(value), self.k, content.work.on(self.device)[0]
-        value = torch.where(value >= FLOOR, value, 0.0)
-        every = torch.cat([self.value, value.T], 1)  # [cells, K + B]
-        all_id = torch.cat([self.id, torch.where(value.T > 0, numbers[None, :], NOBODY)], 1)
-        by_id = torch.sort(all_id, dim=1, stable=True).indices
-        by_value = torch.sort(every.gather(1, by_id), dim=1, descending=True, stable=True).indices
-        chosen = by_id.gather(1, by_value)[:, :k]
+        k, batch = self.k, content.work.on(self.device)
+        # of the n-th smallest id in the batch: n (K + 1) + K; of one kept that n of the batch are smaller than: n (K + 1) + its place
+        kept = self.value.view(torch.int64) | torch.sub(self._first, torch.searchsorted(batch.ascending, self.id), alpha=k + 1)
+        came = torch.fmax(value, self._zero).view(torch.int64) | torch.rsub(batch.rank, LOW - k, alpha=k + 1)[:, None]
+        key, chosen = torch.topk(torch.cat([kept, came.T], 1), k, dim=1)
+        window = (chosen - k).clamp_min_(0)
+        ids = torch.where(chosen < k, self.id.gather(1, chosen.clamp_max(k - 1)), batch.ids[window])
+        self.value = (key & ~LOW).view(torch.float64)
+        self.replace(ids, chosen, window, content, sign)
+
+    def replace(self, ids: Tensor, chosen: Tensor, window: Tensor, content: Content, sign: int) -> None:
+        """All [cells, K]: from now on ids are kept, those of the K kept before (chosen < K) or of windows of the content."""
+        self.id = ids
         if self.width:
-            new, cell = chosen >= k, torch.arange(self.cells, device=self.device)[:, None].expand(-1, k)
-            got = content.rows(sign, (chosen - k).clamp(0, batch - 1).reshape(-1), cell.reshape(-1) % content.units).reshape(self.cells, k, -1)
-            got = torch.nn.functional.pad(got, (0, self.width - got.shape[2]), value=torch.nan)
-            old = self.rows.gather(1, chosen.clamp(max=k - 1)[:, :, None].expand(-1, -1, self.width))
-            self.rows = torch.where(new[:, :, None], got.float(), old)
-        self.value, self.id = every.gather(1, chosen), all_id.gather(1, chosen)
+            rows = content.rows(sign, window.view(-1), self._cell.reshape(-1) % content.units).view(self.cells, self.k, -1)
+            if rows.shape[2] < self.width:
+                rows = torch.nn.functional.pad(rows, (0, self.width - rows.shape[2]), value=torch.nan)
+            old = self.rows.gather(1, chosen.clamp_max(self.k - 1)[:, :, None].expand(-1, -1, self.width))
+            self.rows = torch.where((chosen < self.k)[:, :, None], old, rows)
 
     def result(self) -> tuple[Floats, Ints, Floats]:
         """As `Best.result`."""
-        value, ids, rows = (part.cpu().numpy() for part in (self.value, self.id, self.rows))
-        return value, ids, rows
+        value, ids, rows = (part.cpu().numpy() for part in (self.value.float(), self.id, self.rows))
+        there = value >= FLOOR
+        rows[~there] = 0
+        return np.where(there, value, np.float32(0)), np.where(there, ids, NOBODY), rows
 
 
 def best_for(device: torch.device) -> type[Best]:

@@ -36,19 +36,20 @@ class Moments:
         pivot: NDArray[np.float32] = self.pivot.numpy()
         return pivot
 
-    def add(self, v: Tensor, special: Tensor | None = None) -> None:
-        """v [B, T, U], contiguous; of its tokens those that are `special` [B, T] do not count (on an accelerator)."""
-        rows = v.view(-1, v.shape[-1]) if special is None else v[~special]
-        if not len(rows):
+    def add(self, v: Tensor, kept: Tensor | None = None) -> None:
+        """v [B, T, U]; of its B * T tokens those that are `kept` [n] count, all where it is None (on an accelerator)."""
+        some = v if kept is None else v.reshape(-1, v.shape[-1]).index_select(0, kept)  # [B, T, U] or [n, U]
+        if not len(some):
             return
         first = self.pivot is None
         if self.pivot is None:
-            self.pivot = rows.double().mean(0).float()
-        mean, variance = torch.batch_norm_update_stats(rows - self.pivot if self.shift else rows, None, None, 0.0)  # a third of var_mean's time
-        off = mean.double() if self.shift else mean.double() - self.pivot
-        self.n += len(rows)
-        self.sum += len(rows) * off
-        self.square += len(rows) * variance.double().add_(off.square())
+            self.pivot = some.double().view(-1, v.shape[-1]).mean(0).float()
+        variance, mean = torch.var_mean(some - self.pivot if self.shift else some, 0, correction=0)  # over windows: [T, U], or [U]
+        off = mean.double() if self.shift else mean - self.pivot.double()
+        n = len(some)
+        self.n += some.numel() // v.shape[-1]
+        self.sum.add_(off.view(-1, v.shape[-1]).sum(0), alpha=n)
+        self.square.add_(off.square_().add_(variance).view(-1, v.shape[-1]).sum(0), alpha=n)
         if first:
             self.shift = bool((self.pivot.double().square() * self.n > FAR**2 * self.square).any())
 

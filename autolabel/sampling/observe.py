@@ -77,9 +77,10 @@ class ExplainSide:
     def count(self, content: Content) -> None:
         """Sums over one batch, on an accelerator."""
         a = content.a(self.sign)
-        self.moments.add(a, content.work.lists(a.device).special)
+        self.moments.add(a, content.work.lists(a.device).kept)
+        assert self.moments.pivot is not None
         self.types.add(content, a, self.moments.pivot)
-        self.fired += a.sign_().view(-1, a.shape[-1]).sum(0, dtype=torch.float64)
+        self.fired += torch.linalg.vector_norm(a, 0, dim=(0, 1))  # how many are not 0, exact below 2^24 tokens
 
     def add(self, content: Content, peak: Tensor) -> None:
         """One batch, over which sums were taken; peak [B, U] of this side."""
@@ -118,11 +119,13 @@ class ExplainSite:
         if content.on_cpu:
             high, low = look(content, self.moments, self.sides.values())
         else:
-            special = work.lists(x.device).special
-            z = content.x.contiguous()
-            self.moments.add(z, special)
-            high, low = ((z if special is None else z.masked_fill(special[..., None], end)) for end in (-torch.inf, torch.inf))
-            high, low = high.amax(1), low.amin(1)
+            lists = work.lists(x.device)
+            self.moments.add(content.x, lists.kept)
+            if lists.special is None:
+                low, high = content.x.aminmax(dim=1)
+            else:
+                high, low = (content.x.masked_fill(lists.special[..., None], end) for end in (-torch.inf, torch.inf))
+                high, low = high.amax(1), low.amin(1)
             for side in self.sides.values():
                 side.count(content)
         torch.maximum(self.high, high.amax(0), out=self.high)

@@ -28,17 +28,18 @@ class Priority:
 
     def add(self, content: Content, sign: int) -> Tensor:
         """One batch; the largest a of each window, [B, U]."""
-        _, u = content.work.on(content.x.device)
+        u = content.work.on(content.x.device).uniform
         assert u is not None
         if content.on_cpu:
-            peak, square, tokens = content.per_window(0.0), content.per_window(0.0), content.read()
-            kernels.spread(content.flat, tokens.at, tokens.window, sign, self.mean.numpy(), peak.numpy(), square.numpy())
+            peak, spread, tokens = content.per_window(0.0), content.per_window(0.0), content.read()
+            kernels.spread(content.flat, tokens.at, tokens.window, sign, self.mean.numpy(), peak.numpy(), spread.numpy())
+            spread.sqrt_()
         else:
             a, special = content.a(sign), content.work.lists(content.x.device).special
             peak = a.amax(1)
             off = a.sub_(self.mean)
-            square = (off if special is None else off.masked_fill_(special[..., None], 0)).square_().sum(1)
-        self.best.add(square.sqrt_().div_(u[:, None]), content, sign)
+            spread = torch.linalg.vector_norm(off if special is None else off.masked_fill_(special[..., None], 0), dim=1)
+        self.best.add(spread.div_(u[:, None]), content, sign)
         return peak
 
     def result(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:

@@ -170,7 +170,7 @@ def _means(types: TypeSums) -> list[tuple[str, Columns]]:
 
 
 def _strata(strata: Strata) -> list[Columns]:
-    _, ids, rows = strata.best.result()
+    _, ids, rows = strata.result()
     ids, rows = ids.reshape(STRATA, strata.units, PER_STRATUM), rows.reshape(STRATA, strata.units, PER_STRATUM, -1)
     parts = []
     for stratum, counts in enumerate(strata.counts()):

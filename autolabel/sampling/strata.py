@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autolabel.sampling import kernels
-from autolabel.sampling.best import best_for
+from autolabel.sampling.best import DenseBest, best_for
+from autolabel.sampling.kernels import NOBODY
 from autolabel.sampling.work import Content
 
 STRATA = 10
@@ -28,30 +29,53 @@ class Strata:
         self.top = top.to(device).clamp(min=1e-30)  # its inverse must be a float
         self.count = torch.zeros(STRATA * self.units, dtype=torch.int64, device=device)
         self.best = best_for(device)(STRATA * self.units, PER_STRATUM, context, device)
-        self._column = torch.arange(self.units, device=device)
         self._scale = STRATA / self.top
+        self._first = torch.arange(PER_STRATUM, device=device)
+        self._bounds: dict[int, Tensor] = {}
 
     def add(self, peak: Tensor, content: Content, sign: int) -> None:
         """peak [B, U] largest x of each window (below 0 counts as 0)."""
-        ids, _ = content.work.on(peak.device)
-        value = nearness(ids)
+        batch = content.work.on(peak.device)
         if content.on_cpu:
-            kernels.stratify(peak.numpy(), self._scale.numpy(), value.numpy(), content.work.ids, *content.windows(sign),
+            kernels.stratify(peak.numpy(), self._scale.numpy(), nearness(batch.ids).numpy(), content.work.ids, *content.windows(sign),
                              self.count.numpy(), *self.best.places())
             return
+        assert isinstance(self.best, DenseBest)
+        n = len(peak)
         step = (peak * self._scale).nan_to_num_(0.0).clamp_(0, STRATA - 1).to(torch.int64)
-        cell = step.mul_(self.units).add_(self._column)
-        self.count.scatter_add_(0, cell.reshape(-1), torch.ones_like(cell).reshape(-1))
-        every = torch.zeros(len(peak), STRATA * self.units, device=peak.device)
-        self.best.add(every.scatter_(1, cell, value[:, None].expand(-1, self.units)), content, sign)
+        # the windows of a unit by stratum and, within one, by id; the first two of each stratum are its smallest
+        code = torch.topk(torch.add(batch.rank[:, None], step, alpha=n).T, n, dim=1, largest=False).values  # [U, B]
+        start = torch.searchsorted(code, self._starts(n))  # [U, strata + 1]
+        came = start.diff().T.reshape(-1, 1)  # [cells, 1]
+        self.count += came[:, 0]
+        places = torch.add(start[:, :-1, None], self._first).clamp_max_(n - 1).view(self.units, -1)
+        found = code.gather(1, places).remainder_(n).view(self.units, STRATA, -1).transpose(0, 1).reshape(-1, PER_STRATUM)
+        ids = torch.where(self._first < came, batch.ascending[found], NOBODY)
+        ids, chosen = torch.topk(torch.cat([self.best.id, ids], 1), PER_STRATUM, dim=1, largest=False)
+        window = batch.order[found].gather(1, (chosen - PER_STRATUM).clamp_min_(0))
+        self.best.replace(ids, chosen, window, content, sign)
+
+    def _starts(self, n: int) -> Tensor:
+        """[U, strata + 1] the smallest code of each stratum where a batch has n windows."""
+        if n not in self._bounds:
+            self._bounds[n] = torch.arange(0, STRATA * n + 1, n, device=self.top.device).expand(self.units, -1).contiguous()
+        return self._bounds[n]
 
     def counts(self) -> NDArray[np.int64]:
         """[strata, U] excerpts in each stratum."""
         return np.asarray(self.count.reshape(STRATA, self.units).cpu().numpy(), np.int64)
 
+    def result(self) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+        """As `Best.result`, of cells stratum * U + unit."""
+        # what compares ids does not need this
+        self.best.value.copy_(nearness(self.best.id).masked_fill_(self.best.id == NOBODY, 0))
+        return self.best.result()
+
     def state(self) -> dict[str, np.ndarray]:
         """Everything that was counted and kept."""
-        return {"top": self.top.cpu().numpy(), "count": self.count.cpu().numpy(), **{f"best.{k}": v for k, v in self.best.state().items()}}
+        value, ids, rows = self.result()
+        best: dict[str, np.ndarray] = {"best.value": value, "best.id": ids, "best.rows": rows}
+        return {"top": self.top.cpu().numpy(), "count": self.count.cpu().numpy(), **best}
 
     def load(self, state: dict[str, np.ndarray]) -> None:
         """Go on from `state`."""

@@ -80,16 +80,23 @@ class TypeSums:
         self.rest_n = np.zeros(context, np.int64)
         self.alone_square = torch.zeros(units, dtype=torch.float64, device=device)  # sum of (a - pivot)^2 outside the repeated types
 
-    def add(self, content: Content, a: Tensor, pivot: Tensor | None) -> None:
+    def add(self, content: Content, a: Tensor, pivot: Tensor) -> None:
         """a [B, T, U] >= 0 of one batch, contiguous, 0 at special ids (on an accelerator; on a CPU `kernels.look` adds)."""
         lists, length, flat = content.work.lists(a.device), a.shape[1], a.view(-1, a.shape[-1])
-        _add_rows(self.sum, lists.type_row.reshape(-1), flat)
-        seldom = _add_rows(a.new_zeros(length, a.shape[-1]), lists.rest.position, flat[lists.rest.at])
-        self.position[:length] += a.sum(0).double().sub_(seldom)
-        self.rest[:length] += seldom
+        bags = lists.bags
+        parts = _sums(flat, bags.tokens, bags.pieces)
+        self.sum.index_add_(0, bags.seldom, parts[:len(bags.seldom)])  # every row once: no order to depend on
+        if len(bags.frequent):
+            self.sum.index_add_(0, bags.frequent, _sums(parts, bags.again, bags.parts))
+        self.position[:length] += a.sum(0)
+        if len(bags.rest):
+            rest = _sums(flat, bags.rest, bags.places)
+            self.position[:length] -= rest
+            self.rest[:length] += rest
+        if len(bags.alone):
+            norm = torch.linalg.vector_norm(flat.index_select(0, bags.alone).sub_(pivot), dim=0, dtype=torch.float64)
+            self.alone_square.addcmul_(norm, norm)
         self.count(lists)
-        if pivot is not None:  # else nothing was seen yet
-            self.alone_square += flat[lists.alone.at].sub(pivot).square_().sum(0, dtype=torch.float64)
 
     def count(self, lists: BatchTokens) -> None:
         """The tokens of a batch by position."""
@@ -167,6 +174,7 @@ class TypeSums:
         self.alone_square.copy_(torch.from_numpy(state["alone_square"]))
 
 
-def _add_rows(table: Tensor, row: Tensor, values: Tensor) -> Tensor:
-    """table[row[i]] += values[i], in place; on an accelerator rows are sorted first: the result does not depend on who comes when."""
-    return table.index_put_((row,), values, accumulate=True)
+def _sums(rows: Tensor, which: Tensor, first: Tensor) -> Tensor:
+    """[G, U] of rows [n, U]: the sum over which[first[g]:first[g + 1]], one after another."""
+    total: Tensor = torch.embedding_bag(rows, which, first)[0]
+    return total

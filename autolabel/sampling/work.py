@@ -32,6 +32,27 @@ class Reading:
     alone: Bools  # [n] the type says nothing about variance within a type
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """The ids of B windows on a device, and their order."""
+
+    ids: Tensor  # [B] int64
+    ascending: Tensor  # [B] the same, sorted
+    rank: Tensor  # [B] place of each in `ascending`
+    order: Tensor  # [B] the window of each place
+    uniform: Tensor | None  # [B] float32, of the priority sample
+
+    @classmethod
+    def of(cls, ids: Ints, u: NDArray[np.float64] | None, device: torch.device) -> Numbers:
+        """One transfer."""
+        order = np.argsort(ids)
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        rows = [ids, ids[order], rank, order, *([] if u is None else [u.view(np.int64)])]
+        there = moved(torch.from_numpy(np.stack(rows)), device)
+        return cls(there[0], there[1], there[2], there[3], None if u is None else there[4].view(torch.float64).float())
+
+
 class Work:
     """Windows of one length."""
 
@@ -42,9 +63,9 @@ class Work:
         self.ids, self.tokens, self.table = np.ascontiguousarray(ids, np.int64), tokens, table
         self.valid = ~np.isin(tokens, special) if len(special) else np.ones(tokens.shape, np.bool_)
         self.special = np.zeros((0, 0), np.bool_) if self.valid.all() else ~self.valid  # [B, T]; empty where there are none: the rule
-        self._u = u
+        self._u = None if u is None else np.ascontiguousarray(u, np.float64)
         self._lists: BatchTokens | None = None
-        self._device: torch.device | None = None
+        self._numbers: Numbers | None = None
         self._read: dict[tuple[int, int], Reading] = {}
 
     def read(self, start: int, whole: int) -> Reading:
@@ -67,13 +88,11 @@ class Work:
             self._lists = BatchTokens(self.tokens, self.valid, device, self.table)
         return self._lists
 
-    def on(self, device: torch.device) -> tuple[Tensor, Tensor | None]:
-        """ids [B] and u [B] (float32) on the device."""
-        if self._device != device:
-            self._device = device
-            self._ids = moved(torch.from_numpy(self.ids), device)
-            self._uniform = None if self._u is None else moved(torch.from_numpy(self._u.astype(np.float32)), device)
-        return self._ids, self._uniform
+    def on(self, device: torch.device) -> Numbers:
+        """Its ids on the device."""
+        if self._numbers is None or self._numbers.ids.device != device:
+            self._numbers = Numbers.of(self.ids, self._u, device)
+        return self._numbers
 
 
 class Content:

@@ -57,7 +57,7 @@ def steady(subject: Subject, windows: Ints, *, batch_size: int = 32, warm: int =
     ids = np.arange(need, dtype=np.int64).reshape(-1, batch_size)
     last, nothing = subject.sites[-1:], lambda site, x, span: None
     rows = []
-    for name, bar, visit_of in _measured(subject, windows, batch_size):
+    for name, bar, visit_of in compared(subject, windows, batch_size):
         def measured(some: range, visit_of: Callable[[Ints, Ints], Visit] = visit_of) -> None:
             with Passes(subject, subject.sites) as passes:
                 for i in some:
@@ -73,7 +73,7 @@ def steady(subject: Subject, windows: Ints, *, batch_size: int = 32, warm: int =
                     passes.add(partial(subject.run, batches[i], last), nothing)
 
         measured(range(warm))
-        ratios = []
+        ratios, bares = [], []
         for r in range(rounds):
             took, work = {}, [bare, apart, measured]
             some = range(warm + r * ROUND, warm + (r + 1) * ROUND)
@@ -82,13 +82,15 @@ def steady(subject: Subject, windows: Ints, *, batch_size: int = 32, warm: int =
             if quiet and min(cpu / wall for which, (wall, cpu) in took.items() if which is not bare) < quiet * _threads():
                 continue
             which = 0 if quiet else 1
-            ratios.append(took[measured][which] / min(took[bare][which], took[apart][which]))
+            bares.append(min(took[bare][which], took[apart][which]))
+            ratios.append(took[measured][which] / bares[-1])
         note = f"{len(ratios)} of {rounds} rounds of {ROUND} batches of {batch_size} x {windows.shape[1]}, {'wall' if quiet else 'CPU'} time"
+        note += f"; bare {statistics.median(bares) / ROUND * 1000:.1f} ms a batch" if bares else ""
         rows.append(Row(name, statistics.median(ratios) if ratios else float("nan"), bar, note))
     return rows
 
 
-def _measured(subject: Subject, windows: Ints, batch_size: int) -> list[tuple[str, float, Callable[[Ints, Ints], Visit]]]:
+def compared(subject: Subject, windows: Ints, batch_size: int) -> list[tuple[str, float, Callable[[Ints, Ints], Visit]]]:
     """What is compared with the bare pass: (name, bar, the visit of a batch of ids and tokens)."""
     import torch
 
@@ -121,9 +123,9 @@ def _measured(subject: Subject, windows: Ints, batch_size: int) -> list[tuple[st
             if content.on_cpu:
                 high, low = self.look(content)
             else:
-                self.moments.add(content.x.contiguous())
-                self.fired += (content.x > 0).sum((0, 1))
-                high, low = content.x.amax(1), content.x.amin(1)
+                self.moments.add(content.x)
+                self.fired += torch.linalg.vector_norm(content.a(1), 0, dim=(0, 1))
+                low, high = content.x.aminmax(dim=1)
             torch.maximum(self.high, high.amax(0), out=self.high)
             torch.minimum(self.low, low.amin(0), out=self.low)
             for side, records in self.records.items():

@@ -1,0 +1,75 @@
+"""The operations for accelerators store what the kernels of a CPU store: recomputed from scratch on a GPU where there is one, and always on the CPU."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "sampling"))
+import extraction_case as case
+from test_extraction import SMALL, Killed, check_records, check_units, stop_at
+
+from autolabel.extraction import extract
+from autolabel.sampling.best import DenseBest
+from autolabel.sampling.work import Content
+from autolabel.types import SPLITS
+
+CPU = torch.device("cpu")
+CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))
+
+
+@dataclass(frozen=True)
+class Elsewhere(case.Tiny):
+    """The same on a device."""
+
+    device: torch.device = CPU
+
+    def run(self, tokens, sites, visit):
+        super().run(tokens, sites, lambda site, x, span: visit(site, x.to(self.device), span))
+
+
+@pytest.fixture(params=["cpu", CUDA])
+def subject(request, monkeypatch):
+    """A subject whose activations are counted as an accelerator counts."""
+    if request.param == "cpu":
+        monkeypatch.setattr(Content, "on_cpu", False)
+        for module in ("observe", "strata", "priority"):
+            monkeypatch.setattr(f"autolabel.sampling.{module}.best_for", lambda device: DenseBest)
+    return Elsewhere(device=torch.device(request.param))
+
+
+@pytest.mark.parametrize("special", [False, True])
+def test_all_rows_equal_brute_force(subject, special, tmp_path):
+    catalogue, corpus_id = case.corpus(tmp_path / "a.duckdb", n=280, special=special)
+    extract(catalogue, subject, corpus_id, run="r", table_bytes=SMALL)
+    for site in subject.sites:
+        check_units(catalogue, corpus_id, subject, site, (0, site.width - 1))
+        for split in SPLITS:
+            check_records(catalogue, corpus_id, subject, site, (0, site.width - 1), split)
+
+
+def test_the_same_windows_are_kept_whatever_the_batch_size(subject, tmp_path):
+    found = []
+    for size in (1, 7, 200):
+        catalogue, corpus_id = case.corpus(tmp_path / f"{size}.duckdb", n=60)
+        extract(catalogue, subject, corpus_id, run="r", table_bytes=SMALL, batch_size=size)
+        found.append(sorted(catalogue.read("SELECT layer, neuron, side, split, band, rank, excerpt, position FROM activations")))
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_killed_run_goes_on_to_the_same_rows(subject, tmp_path):
+    dumps = []
+    for name, after in (("whole", None), ("early", 0.2), ("late", 0.6)):
+        catalogue, corpus_id = case.corpus(tmp_path / f"{name}.duckdb")
+        options = {"run": "r", "table_bytes": SMALL, "batch_size": 16, "every": 0}
+        if after:
+            with pytest.raises(Killed):
+                extract(catalogue, subject, corpus_id, progress=stop_at(after), **options)
+        extract(catalogue, subject, corpus_id, **options)
+        dumps.append(case.dump(catalogue))
+    assert dumps[0] == dumps[1] == dumps[2]
