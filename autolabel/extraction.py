@@ -71,12 +71,12 @@ def extract(catalogue: Catalogue, subject: Subject, corpus_id: str, *, run: str,
     with catalogue.writer() as writer:
         from autolabel.sampling.store import Keeper
 
-        keeper = Keeper(writer, subject.name, run, getattr(subject, "vocabulary", ()))
-        flow = _Flow(catalogue, subject, corpus_id, sites, width, batch_size, seed, table_bytes, every, keeper, progress,
-                     digest(row["name"], row["hash"], corpus_id, row["settings"], batch_size, STATE))
-        if redo:
-            flow.forget()
-        flow.go()
+        with Keeper(writer, subject.name, run, getattr(subject, "vocabulary", ())) as keeper:
+            flow = _Flow(catalogue, subject, corpus_id, sites, width, batch_size, seed, table_bytes, every, keeper, progress,
+                         digest(row["name"], row["hash"], corpus_id, row["settings"], batch_size, STATE))
+            if redo:
+                flow.forget()
+            flow.go()
         writer.insert("models", {name: [value] for name, value in row.items()})
         flow.forget()
 
@@ -117,9 +117,8 @@ class _Flow:
         self.means: dict[Place, dict[Side, NDArray[np.float64]]] = {}
         self.replay: Replay | None = None
         self.last = time.monotonic()
-        self.commits: list[Future[None]] = []  # under way, of the split `written`
-        self.written: Split = "explain"
-        self.ahead: dict[Split, tuple[Excerpts, Iterator[Excerpts]]] = {}  # the first chunk of the split that is next, and the others
+        self.commits: list[tuple[Split, Future[None]]] = []  # under way, in the order in which they end
+        self.ahead: dict[Split, tuple[Excerpts, Iterator[Excerpts]]] = {}  # the first chunk of a split that is to come, and the others
 
     def spool(self, site: Site) -> Path:
         """The file of the shared tokens of one site."""
@@ -136,7 +135,6 @@ class _Flow:
         """All three passes, from where they were left."""
         from autolabel.sampling.observe import Frame
         from autolabel.sampling.shared import RECORDS
-        from autolabel.sampling.store import grouped
 
         counts = {str(split): (int(n), int(tokens)) for split, n, tokens in self.catalogue.read(
             "SELECT split, count(*), sum(n_tokens) FROM t_excerpts WHERE corpus_id = ? GROUP BY split", [self.corpus_id])}
@@ -159,34 +157,27 @@ class _Flow:
                 gathered = explain = self._explain(frame, head, state)
                 self._pass(split, gathered, start, state)
                 self.path.with_suffix(".replay").unlink(missing_ok=True)
-                self._settle()
-                self._head("select")
-                for group in grouped(self.sites, split):
-                    means, commit = self.keeper.explain((explain.pop((site.layer, site.name)) for site in group), counts[split][0])
-                    self.means |= means
-                    self.commits.append(commit)
+                for later in SPLITS[1:]:
+                    self._head(later)
+                self.means = {place: {side: part.moments.mean() for side, part in one.sides.items()} for place, one in explain.items()}
+                commit = self.keeper.explain([explain.pop((site.layer, site.name)) for site in self.sites], counts[split][0])
             else:
                 gathered = evidence = self._evidence(frame)
                 self._pass(split, gathered, start, state)
-                self._settle()
-                if split == "select":
-                    self._head("test")
-                self.commits = [self.keeper.evidence((evidence.pop((site.layer, site.name)) for site in group), split, counts[split][0])
-                                for group in grouped(self.sites, split)]
-            arrays, gathered, self.written = {}, {}, split
+                commit = self.keeper.evidence([evidence.pop((site.layer, site.name)) for site in self.sites], split, counts[split][0])
+            arrays, gathered = {}, {}
+            self.commits.append((split, commit))
         self._settle()
 
-    def _settle(self) -> None:
-        """Wait until the rows of the last split are in the catalogue: only then is it no longer gathered anew after a kill."""
-        if not self.commits:
-            return
-        for commit in self.commits:
+    def _settle(self, wait: bool = True) -> None:
+        """Note which splits are in the catalogue, rows and all: these alone are not gathered anew after a kill."""
+        while self.commits and (wait or self.commits[0][1].done()):
+            split, commit = self.commits.pop(0)
             commit.result()
-        self.commits = []
-        following, last = SPLITS.index(self.written) + 1, self.last
-        if following < len(SPLITS):
-            self._save(SPLITS[following], 0, 0, {})
-            self.last = last  # the pass that is under way is not saved by that
+            following, last = SPLITS.index(split) + 1, self.last
+            if following < len(SPLITS):
+                self._save(SPLITS[following], 0, 0, {})
+                self.last = last  # the pass that is under way is not saved by that
 
     def _resume(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Where to go on, and what was gathered; a checkpoint of another extraction is dropped with its rows."""
@@ -283,8 +274,7 @@ class _Flow:
                     def visit(site: Site, x: torch.Tensor, span: slice, work: Work = work) -> None:
                         gathered[site.layer, site.name].visit(x, span, work)
                     passes.add(partial(job, c, b, batch), visit)
-                    if self.commits and all(commit.done() for commit in self.commits):
-                        self._settle()
+                    self._settle(wait=False)
                     if time.monotonic() - self.last >= self.every:
                         passes.wait()
                         self._settle()
@@ -295,14 +285,13 @@ class _Flow:
     def _chunks(self, split: Split) -> Iterator[Excerpts]:
         """Excerpts in hash order, the first 256 by themselves."""
         yield from (part for part in _parts(self._head(split)) if len(part))
-        rest, self.ahead = self.ahead[split][1], {}
-        yield from rest
+        yield from self.ahead.pop(split)[1]
 
     def _head(self, split: Split) -> Excerpts:
-        """The first chunk of a split. Asked for before the writer has the file: a pass begins while it commits."""
+        """The first chunk of a split. Asked for before the keeper has the file: a pass begins while it commits."""
         if split not in self.ahead:
             chunks = self.catalogue.excerpts(self.corpus_id, split)
-            self.ahead = {split: (next(chunks), chunks)}
+            self.ahead[split] = next(chunks), chunks
         return self.ahead[split][0]
 
 

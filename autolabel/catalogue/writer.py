@@ -104,29 +104,33 @@ class Writer:
         self.close()
 
     def _run(self) -> None:
-        going = True
-        while going:
-            jobs = [job for job in [self._jobs.get()] if job is not None]
-            going = bool(jobs)
-            if going:
-                time.sleep(max(0.0, self._opened + GATHER - time.monotonic(), self._shut + GAP - time.monotonic()))
-            with suppress(queue.Empty):
-                while True:
-                    job = self._jobs.get_nowait()
-                    if job is None:
-                        going = False
-                    else:
-                        jobs.append(job)
-            jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-            if jobs:
-                self._opened = time.monotonic()
-                try:
-                    self._commit(jobs)
-                except BaseException as error:
-                    for job in jobs:
-                        if not job.future.done():
-                            job.future.set_exception(error)
-                self._shut = time.monotonic()
+        while self._round():  # of its own, so that nothing of what was written is held while it waits
+            pass
+
+    def _round(self) -> bool:
+        """Wait for work and do it; False after the last."""
+        jobs = [job for job in [self._jobs.get()] if job is not None]
+        going = bool(jobs)
+        if going:
+            time.sleep(max(0.0, self._opened + GATHER - time.monotonic(), self._shut + GAP - time.monotonic()))
+        with suppress(queue.Empty):
+            while True:
+                job = self._jobs.get_nowait()
+                if job is None:
+                    going = False
+                else:
+                    jobs.append(job)
+        jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+        if jobs:
+            self._opened = time.monotonic()
+            try:
+                self._commit(jobs)
+            except BaseException as error:
+                for job in jobs:
+                    if not job.future.done():
+                        job.future.set_exception(error)
+            self._shut = time.monotonic()
+        return going
 
     def _commit(self, jobs: list[_Job]) -> None:
         """Open, do all jobs in one transaction, commit, close, answer."""

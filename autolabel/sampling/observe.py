@@ -16,7 +16,7 @@ from autolabel.sampling.moments import Moments
 from autolabel.sampling.priority import Priority
 from autolabel.sampling.shared import Spool
 from autolabel.sampling.strata import Strata
-from autolabel.sampling.typesums import TypeSums, TypeTable
+from autolabel.sampling.typesums import TypeStatistics, TypeSums, TypeTable
 from autolabel.sampling.work import Content, Work
 from autolabel.types import Side, Site
 
@@ -87,6 +87,10 @@ class ExplainSide:
         self.records.add(content, peak)
         self.strata.add(peak, content, self.sign)
 
+    def close(self) -> TypeStatistics:
+        """What is stored of the tables by type, which are let go: the pass is over."""
+        return self.types.close(self.moments.pivots(), self.moments.square.cpu().numpy(), self.moments.variance())
+
     def state(self) -> State:
         """Everything that was counted and kept."""
         return {**_under("records", self.records.state()), **_under("moments", self.moments.state()),
@@ -133,6 +137,10 @@ class ExplainSite:
         for name, side in self.sides.items():
             side.add(content, high if name == "+" else low.neg_())
         self.spool.add(content.x, work.valid, work.ids)
+
+    def close(self) -> dict[Side, TypeStatistics]:
+        """Of each side, what is stored of the tables by type, which are let go: the pass is over."""
+        return {name: side.close() for name, side in self.sides.items()}
 
     def state(self) -> State:
         """Everything that was counted and kept (the spool is a file of its own)."""

@@ -1,13 +1,14 @@
-"""From accumulators to rows: each call is one transaction that replaces the rows of some layers in one split, so it can be repeated."""
+"""From accumulators to rows: each transaction replaces the rows of some layers in one split, so it can be repeated."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from autolabel.errors import SubjectError
@@ -15,7 +16,8 @@ from autolabel.sampling.kernels import NOBODY
 from autolabel.sampling.observe import TOP, EvidenceSite, ExplainSite, Records
 from autolabel.sampling.shared import RECORDS, apart, quantiles
 from autolabel.sampling.strata import PER_STRATUM, STRATA, Strata
-from autolabel.sampling.typesums import TypeSums
+from autolabel.sampling.typesums import TypeStatistics
+from autolabel.threads import each
 from autolabel.types import Side, Site, Split
 
 if TYPE_CHECKING:
@@ -23,13 +25,12 @@ if TYPE_CHECKING:
 
     from autolabel.catalogue.writer import Writer
 
-_HALF = float(np.finfo(np.float16).max)
 _TOP, _RANDOM = -2, -1  # codes of bands on the way into the file; strata are 0 to 9
 _BAND = "CASE {0} WHEN -2 THEN 'top' WHEN -1 THEN 'random' ELSE 'stratum:' || {0} END"
 ROWS = 300_000  # records of one commit, about: DuckDB writes full row groups once; two seconds, so that a reader is not kept waiting
-_BLOCK = 1024  # rows of type means in memory at a time
-Place = tuple[str, str]  # (layer, site name)
+_BLOBS, _BLOCK = ("type_means", "position_means"), 1024  # tables of means, and how many rows of them become blobs at a time
 Columns = dict[str, NDArray[Any]]  # whatever DuckDB stores
+Rows = tuple[str, dict[str, Any], Columns]  # table, what all rows share, the rest
 
 
 def grouped(sites: Sequence[Site], split: Split) -> Iterator[list[Site]]:
@@ -47,14 +48,19 @@ def grouped(sites: Sequence[Site], split: Split) -> Iterator[list[Site]]:
         yield group
 
 
-@dataclass(frozen=True)
 class Keeper:
-    """Writes one model's rows."""
+    """Writes one model's rows on a thread of its own, in the order in which they are handed over, while the next pass goes on."""
 
-    writer: Writer
-    model: str
-    run: str
-    vocabulary: Sequence[str]  # token strings by id; what is not in it is shown as its number
+    def __init__(self, writer: Writer, model: str, run: str, vocabulary: Sequence[str]) -> None:
+        """vocabulary: token strings by id; what is not in it is shown as its number."""
+        self.writer, self.model, self.run, self.vocabulary = writer, model, run, vocabulary
+        self._thread = ThreadPoolExecutor(1, "keeper", initializer=torch.set_num_threads, initargs=(1,))
+
+    def __enter__(self) -> Keeper:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
 
     def clear(self) -> None:
         """Delete every row of this model that an extraction writes."""
@@ -64,79 +70,77 @@ class Keeper:
                 con.execute(f"DELETE FROM {table} WHERE model = ?", [self.model])
         self.writer.write(work)
 
-    def explain(self, gathered: Iterable[ExplainSite], n_excerpts: int) -> tuple[dict[Place, dict[Side, NDArray[np.float64]]], Future[None]]:
-        """Write some layers of explain: the mean of a [U] by layer, site and side, and the commit to come.
+    def explain(self, gathered: Sequence[ExplainSite], n_excerpts: int) -> Future[None]:
+        """Write all layers of explain: the commits to come. Tables by type are let go at once, all else a layer at a time.
 
-        Each is made into columns, and let go, before the writer gets them: at no time are all tables in memory twice. Raises
-        SubjectError where a neuron is not finite.
+        Raises SubjectError where a neuron is not finite.
         """
-        rows: list[tuple[Site, Side, list[tuple[str, Columns]]]] = []
         for one in gathered:
             if not np.isfinite(one.moments.mean()).all():
                 raise SubjectError(f"{self.model} gives values that are no finite numbers in layer {one.site.layer}: try --dtype float32")
-            x = one.spool.read()
-            for side, part in one.sides.items():
-                rows.append((one.site, side, [("units", self._units(one, side, x)), ("activations", _records(part.records, n_excerpts, part.strata)),
-                                              *_means(part.types)]))
+        closed = each(ExplainSite.close, gathered)
+        return self._write("explain", [(one.site, partial(self._explained, one, types, n_excerpts))
+                                       for one, types in zip(gathered, closed, strict=True)])
 
-        def work(con: duckdb.DuckDBPyConnection) -> None:
-            for site in {site.layer: site for site, _, _ in rows}.values():
-                self._forget(con, site, "explain", ("units", "type_means", "position_means"))
-            for site, side, columns in rows:
-                same = self._key(site, side)
-                more: dict[str, dict[str, Any]] = {"units": {"layer_order": site.order, "run": self.run}, "activations": {"split": "explain", "run": self.run}}
-                for table, values in columns:
-                    if table in more:
-                        _insert(con, table, same | more[table], values)
-                    else:
-                        for first in range(0, len(values["n"]), _BLOCK):
-                            block = {name: column[first:first + _BLOCK] for name, column in values.items()}
-                            _insert(con, table, {"model": self.model, "layer": site.layer, "side": side}, block | {"mean": _blobs(block["mean"])})
-        means: dict[Place, dict[Side, NDArray[np.float64]]] = {}
-        for site, side, columns in rows:
-            means.setdefault((site.layer, site.name), {})[side] = columns[0][1]["mean"]
-        return means, self.writer.submit(work)
+    def evidence(self, gathered: Sequence[EvidenceSite], split: Split, n_excerpts: int) -> Future[None]:
+        """Write all layers of select or test: the commits to come."""
+        return self._write(split, [(one.site, partial(self._evident, one, split, n_excerpts)) for one in gathered])
 
-    def evidence(self, gathered: Iterable[EvidenceSite], split: Split, n_excerpts: int) -> Future[None]:
-        """Write some layers of select or test: the commit to come."""
-        rows = [(one.site, side, _records(records, n_excerpts), one.priority[side].result())
-                for one in gathered for side, records in one.records.items()]
+    def _write(self, split: Split, waiting: list[tuple[Site, Callable[[], list[Rows]]]]) -> Future[None]:
+        """Each layer is made into columns, and what was gathered of it let go, before the next one."""
+        def work(con: duckdb.DuckDBPyConnection, group: list[Site], rows: list[Rows]) -> None:
+            self._forget(con, {site.layer for site in group}, split)
+            for table, same, columns in rows:
+                _insert(con, table, {"model": self.model, **same}, columns)
 
-        def work(con: duckdb.DuckDBPyConnection) -> None:
-            for site in {site.layer: site for site, *_ in rows}.values():
-                self._forget(con, site, split, ())
-            for site, side, records, (s, ids, key) in rows:
-                _insert(con, "activations", self._key(site, side) | {"split": split, "run": self.run}, records)
-                unit, rank = np.nonzero(key > 0)
-                _insert(con, "priority", {"model": self.model, "layer": site.layer, "side": side, "split": split},
-                        {"neuron": unit.astype(np.int32), "rank": (rank + 1).astype(np.int32), "excerpt": ids[unit, rank],
-                         "s": s[unit, rank], "key": key[unit, rank]})
-        return self.writer.submit(work)
+        def write() -> None:
+            for group in grouped([site for site, _ in waiting], split):
+                self.writer.write(partial(work, group=group, rows=[row for _ in group for row in waiting.pop(0)[1]()]))
+        return self._thread.submit(write)
 
-    def _key(self, site: Site, side: Side) -> dict[str, Any]:
-        return {"model": self.model, "layer": site.layer, "site": site.name, "side": side}
-
-    def _forget(self, con: duckdb.DuckDBPyConnection, site: Site, split: Split, tables: tuple[str, ...]) -> None:
+    def _forget(self, con: duckdb.DuckDBPyConnection, layers: Iterable[str], split: Split) -> None:
         """What an earlier, interrupted attempt wrote."""
-        for table in tables:
-            con.execute(f"DELETE FROM {table} WHERE model = ? AND layer = ?", [self.model, site.layer])
-        for table in ("activations", "priority"):
-            con.execute(f"DELETE FROM {table} WHERE model = ? AND layer = ? AND split = ?", [self.model, site.layer, split])
+        for layer in layers:
+            for table in ("units", "type_means", "position_means") if split == "explain" else ():
+                con.execute(f"DELETE FROM {table} WHERE model = ? AND layer = ?", [self.model, layer])
+            for table in ("activations", "priority"):
+                con.execute(f"DELETE FROM {table} WHERE model = ? AND layer = ? AND split = ?", [self.model, layer, split])
 
-    def _units(self, gathered: ExplainSite, side: Side, x: NDArray[np.float16]) -> Columns:
+    def _explained(self, one: ExplainSite, types: dict[Side, TypeStatistics], n_excerpts: int) -> list[Rows]:
+        site, x = one.site, one.spool.read()
+        rows: list[Rows] = []
+        for side, part in one.sides.items():
+            by_side, found = {"layer": site.layer, "side": side}, types[side]
+            unit = {**by_side, "site": site.name, "run": self.run}
+            rows += [("units", {**unit, "layer_order": site.order}, self._units(one, side, x, found)),
+                     ("activations", {**unit, "split": "explain"}, _records(part.records, n_excerpts, part.strata)),
+                     ("type_means", by_side, {"type": found.types.astype(np.int32), "n": found.n, "mean": found.mean}),
+                     ("position_means", by_side, {"position": np.arange(len(found.position_n), dtype=np.int32), "n": found.position_n,
+                                                  "mean": found.position_mean})]
+        return rows
+
+    def _evident(self, one: EvidenceSite, split: Split, n_excerpts: int) -> list[Rows]:
+        rows: list[Rows] = []
+        for side, records in one.records.items():
+            (s, ids, key), by_side = one.priority[side].result(), {"layer": one.site.layer, "side": side, "split": split}
+            unit, rank = np.nonzero(key > 0)
+            rows += [("activations", {**by_side, "site": one.site.name, "run": self.run}, _records(records, n_excerpts)),
+                     ("priority", by_side, {"neuron": unit.astype(np.int32), "rank": (rank + 1).astype(np.int32), "excerpt": ids[unit, rank],
+                                            "s": s[unit, rank], "key": key[unit, rank]})]
+        return rows
+
+    def _units(self, gathered: ExplainSite, side: Side, x: NDArray[np.float16], types: TypeStatistics) -> Columns:
         part, n = gathered.sides[side], gathered.moments.n
         largest = part.records.top.largest().astype(np.float64)
-        mean, variance = part.moments.mean(), part.moments.variance()
         q, active = quantiles(x, part.sign, 0.2 * largest)
-        around = part.moments.pivots(), part.moments.square.cpu().numpy(), variance
         tokens = np.empty(gathered.site.width, object)
-        tokens[:] = [[self._token(i) for i in row if i >= 0] for row in part.types.top().tolist()]
+        tokens[:] = [[self._token(i) for i in row if i >= 0] for row in types.top.tolist()]
         return {"neuron": np.arange(gathered.site.width, dtype=np.int32), "n_tokens": np.full(gathered.site.width, n),
                 "firing_rate": part.fired.cpu().numpy() / n, "active_rate": active,
                 "x_mean": gathered.moments.mean(), "x_std": np.sqrt(gathered.moments.variance()),
                 "x_min": gathered.low.double().cpu().numpy(), "x_max": gathered.high.double().cpu().numpy(),
-                "mean": mean, "std": np.sqrt(variance), "max": largest, "quantiles": q, "top_tokens": tokens,
-                "lexicality": part.types.lexicality(*around), "positional_share": part.types.positional(*around)}
+                "mean": part.moments.mean(), "std": np.sqrt(part.moments.variance()), "max": largest, "quantiles": q, "top_tokens": tokens,
+                "lexicality": types.lexicality, "positional_share": types.positional}
 
     def _token(self, number: int) -> str:
         return (self.vocabulary[number] if number < len(self.vocabulary) else "") or str(number)
@@ -156,17 +160,6 @@ def _records(records: Records, n_excerpts: int, strata: Strata | None = None) ->
     if strata is not None:
         parts += _strata(strata)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _means(types: TypeSums) -> list[tuple[str, Columns]]:
-    """The tables by token type (half floats) and by position."""
-    blocks = [slice(first, first + _BLOCK) for first in range(0, len(types.table), _BLOCK)]
-    half = np.empty((len(types.table), types.sum.shape[1]), np.float16)
-    for block in blocks:
-        half[block] = np.clip(types.means(block), -_HALF, _HALF)
-    by_position = types.position_means()
-    return [("type_means", {"type": types.table.types.astype(np.int32), "n": types.table.count, "mean": half}),
-            ("position_means", {"position": np.arange(len(by_position), dtype=np.int32), "n": types.position_n, "mean": by_position})]
 
 
 def _strata(strata: Strata) -> list[Columns]:
@@ -201,10 +194,15 @@ def _blobs(rows: NDArray[Any]) -> NDArray[Any]:
 def _insert(con: duckdb.DuckDBPyConnection, table: str, same: Mapping[str, Any], columns: Columns) -> None:
     """Columnar: what all rows share is a parameter, a list is as many plain columns, cut at NAME_length where there is one.
 
-    nan is NULL in DOUBLE columns.
+    nan is NULL in DOUBLE columns; rows of means become blobs, a block at a time.
     """
     n = len(next(iter(columns.values())))
     if not n:
+        return
+    if table in _BLOBS and columns["mean"].dtype != object:
+        for first in range(0, n, _BLOCK):
+            block = {name: column[first:first + _BLOCK] for name, column in columns.items()}
+            _insert(con, table, same, block | {"mean": _blobs(block["mean"])})
         return
     flat: Columns = {}
     named: dict[str, str] = {name: "?" for name in same}

@@ -23,6 +23,7 @@ Ints = NDArray[np.int64]
 BUDGET = 1 << 30  # bytes of all tables together
 POSITION_MIN = 5  # a type counts towards the effect of position from this many occurrences
 BLOCK = 1024  # rows of a table that are copied at a time
+_HALF = float(np.finfo(np.float16).max)
 TOP_MIN = 3  # a type can be a top token from this many occurrences
 
 
@@ -67,6 +68,20 @@ class TypeTable:
         return np.append(self.count >= 2, False)
 
 
+@dataclass(frozen=True)
+class TypeStatistics:
+    """What is stored of the sums of one side."""
+
+    types: Ints  # [R] token ids, ascending
+    n: Ints  # [R] occurrences
+    mean: NDArray[np.float16]  # [R, U] of a
+    position_n: Ints  # [T] tokens of eligible types
+    position_mean: NDArray[np.float32]  # [T, U]; 0 with a count of 0 where there is none
+    top: Ints  # [U, 8] token ids with the largest mean a, -1 where fewer are seen often enough or have a mean above 0
+    lexicality: NDArray[np.float64]  # [U] eta2; nan where no type is repeated or a does not vary
+    positional: NDArray[np.float64]  # [U] share of the variance that the position alone carries; nan likewise
+
+
 class TypeSums:
     """Sums of a by type and position for U units. Everything is allocated when it is made."""
 
@@ -104,14 +119,22 @@ class TypeSums:
         self.position_n[:length] += lists.counts - lists.rest_counts
         self.rest_n[:length] += lists.rest_counts
 
-    def means(self, block: slice) -> NDArray[np.float32]:
-        """[rows, U] mean of a by type, some rows of the table."""
-        rows = self.sum[:len(self.table)][block].cpu().numpy()
-        return (rows / self.table.count[block][:, None].astype(np.float32)).astype(np.float32)
+    def close(self, pivot: NDArray[np.float64], square: NDArray[np.float64], variance: NDArray[np.float64]) -> TypeStatistics:
+        """What is stored of the sums, which are let go: most of the memory of a pass. pivot [U], square [U] of a - pivot and variance [U] over all tokens."""
+        by_position = (self.position.cpu().numpy() / np.maximum(self.position_n, 1)[:, None]).astype(np.float32)
+        found = TypeStatistics(self.table.types, self.table.count, self.means(), self.position_n, by_position, self.top(),
+                               self.lexicality(pivot, square, variance), self.positional(pivot, square, variance))
+        self.sum = self.sum.new_empty(0, self.sum.shape[1])
+        return found
 
-    def position_means(self) -> NDArray[np.float32]:
-        """[T, U] mean of a by position, eligible tokens; 0 with a count of 0 where there is none."""
-        return (self.position.cpu().numpy() / np.maximum(self.position_n, 1)[:, None]).astype(np.float32)
+    def means(self) -> NDArray[np.float16]:
+        """[R, U] mean of a by type."""
+        half = np.empty((len(self.table), self.sum.shape[1]), np.float16)
+        for first in range(0, len(half), BLOCK):
+            part = slice(first, first + BLOCK)
+            rows = self.sum[:len(half)][part].cpu().numpy() / self.table.count[part][:, None].astype(np.float32)
+            half[part] = np.clip(rows, -_HALF, _HALF)
+        return half
 
     def lexicality(self, pivot: NDArray[np.float64], square: NDArray[np.float64], variance: NDArray[np.float64]) -> NDArray[np.float64]:
         """[U] eta2; nan where no type is repeated or a does not vary. square: sum of (a - pivot)^2 over all tokens."""
