@@ -147,6 +147,20 @@ def stratify(peak: Floats32, scale: Floats32, near: Floats32, ids: Ints, x: Floa
 
 
 @kernel
+def outline(rows: Floats32, length: NDArray[np.int32], largest: Floats32, position: NDArray[np.int32]) -> None:
+    """Of rows [N, T] >= 0 that end where only nan follows: how long each is, its largest value and where that first stands (-1 and 0 in an empty row)."""
+    for i in range(len(rows)):
+        row = rows[i]
+        end, top, where = 0, np.float32(-1), 0
+        for t in range(len(row)):
+            if row[t] == row[t]:
+                end = t + 1
+            if row[t] > top:
+                top, where = row[t], t
+        length[i], largest[i], position[i] = end, top, where
+
+
+@kernel
 def _enter(value: Any, number: Any, cell: Any, kept: Floats32, kept_id: Ints, bar: Floats32, worst: Ints) -> Any:
     """The place that it gets, -1 where the cell holds better ones: larger, or as large with a smaller id."""
     place = worst[cell]

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from autolabel.errors import SubjectError
+from autolabel.sampling import kernels
 from autolabel.sampling.kernels import NOBODY
 from autolabel.sampling.observe import TOP, EvidenceSite, ExplainSite, Records
 from autolabel.sampling.shared import RECORDS, apart, quantiles
@@ -176,12 +177,11 @@ def _strata(strata: Strata) -> list[Columns]:
 def _activations(band: int, unit: NDArray[Any], rank: NDArray[Any], excerpt: NDArray[np.int64], rows: NDArray[np.float32],
                  weight: NDArray[np.float64] | None = None) -> Columns:
     """Columns of records; rows [n, T] end where only nan follows."""
-    there = ~np.isnan(rows)
-    length = there.shape[1] - np.argmax(there[:, ::-1], axis=1)
-    filled = np.where(there, rows, -1)
+    length, largest, position = np.empty(len(rows), np.int32), np.empty(len(rows), np.float32), np.empty(len(rows), np.int32)
+    kernels.outline(rows, length, largest, position)
     return {"band": np.full(len(rows), band, np.int8), "neuron": unit.astype(np.int32), "rank": (rank + 1).astype(np.int32),
-            "excerpt": excerpt.astype(np.int64), "max_activation": filled.max(1), "position": filled.argmax(1).astype(np.int32),
-            "activations": rows, "activations_length": length.astype(np.int32),
+            "excerpt": excerpt.astype(np.int64), "max_activation": largest, "position": position,
+            "activations": rows, "activations_length": length,
             "weight": np.full(len(rows), np.nan) if weight is None else weight}
 
 
