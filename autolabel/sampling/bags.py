@@ -57,7 +57,8 @@ class Bags:
         per_position = (~table.eligible[row] & valid).sum(0)
         rest = by_position % len(row) * row.shape[1] + by_position // len(row)
         alone = np.flatnonzero(~table.repeated[row] & valid)
-        lists = [np.append(at[~tokens], at[tokens]), np.append(seldom, pieces), kind[first[~often]], np.arange(len(seldom), len(seldom) + len(pieces)),
+        again = np.arange(len(seldom), len(seldom) + len(pieces))
+        lists = [np.append(at[~tokens], at[tokens]), np.append(seldom, pieces), kind[first[~often]], again,
                  _starts(n_parts), kind[first[often]], rest, _starts(per_position), alone]
         return cls(*torch.split(moved(torch.from_numpy(np.concatenate(lists)), device), [len(one) for one in lists]))
 

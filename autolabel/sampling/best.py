@@ -15,12 +15,11 @@ from torch import Tensor
 
 from autolabel.sampling import kernels
 from autolabel.sampling.kernels import NOBODY
-from autolabel.sampling.work import Content
+from autolabel.sampling.work import LOW, Content
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 FLOOR = float(np.finfo(np.float32).tiny)  # an empty place has value 0; what is below this never enters
-LOW = (1 << 29) - 1  # the bits of a float64 that are 0 where it was a float32
 
 
 class Best:
@@ -84,8 +83,8 @@ class DenseBest(Best):
         super().__init__(cells, k, width, device)
         self.value = self.value.double()
         self._zero = torch.zeros(1, dtype=torch.float64, device=device)
-        self._first = LOW - torch.arange(k, device=device)  # [K] those kept, where all are older than the batch; they are in order
-        self._cell = torch.arange(cells, device=device)[:, None].expand(-1, k)
+        self._places = LOW - torch.arange(k, device=device)  # [K]
+        self._unit: Tensor | None = None  # [cells * K] unit of each place
 
     def refresh(self) -> None:
         """Nothing: values are always in order."""
@@ -94,23 +93,23 @@ class DenseBest(Best):
         """value [B, cells]; unit = cell modulo the units of the content."""
         k, batch = self.k, content.work.on(self.device)
         # of the n-th smallest id in the batch: n (K + 1) + K; of one kept that n of the batch are smaller than: n (K + 1) + its place
-        kept = self.value.view(torch.int64) | torch.sub(self._first, torch.searchsorted(batch.ascending, self.id), alpha=k + 1)
-        came = torch.fmax(value, self._zero).view(torch.int64) | torch.rsub(batch.rank, LOW - k, alpha=k + 1)[:, None]
-        key, chosen = torch.topk(torch.cat([kept, came.T], 1), k, dim=1)
-        window = (chosen - k).clamp_min_(0)
-        ids = torch.where(chosen < k, self.id.gather(1, chosen.clamp_max(k - 1)), batch.ids[window])
+        old = self.value.view(torch.int64) | torch.sub(self._places, torch.searchsorted(batch.ascending, self.id), alpha=k + 1)
+        new = torch.fmax(value, self._zero).view(torch.int64) | batch.low(k)
+        key, chosen = torch.topk(torch.cat([old, new.T], 1), k, dim=1)
         self.value = (key & ~LOW).view(torch.float64)
-        self.replace(ids, chosen, window, content, sign)
-
-    def replace(self, ids: Tensor, chosen: Tensor, window: Tensor, content: Content, sign: int) -> None:
-        """All [cells, K]: from now on ids are kept, those of the K kept before (chosen < K) or of windows of the content."""
-        self.id = ids
+        self.id = torch.cat([self.id, batch.ids.expand(self.cells, -1)], 1).gather(1, chosen)
         if self.width:
-            rows = content.rows(sign, window.view(-1), self._cell.reshape(-1) % content.units).view(self.cells, self.k, -1)
-            if rows.shape[2] < self.width:
-                rows = torch.nn.functional.pad(rows, (0, self.width - rows.shape[2]), value=torch.nan)
-            old = self.rows.gather(1, chosen.clamp_max(self.k - 1)[:, :, None].expand(-1, -1, self.width))
-            self.rows = torch.where((chosen < self.k)[:, :, None], old, rows)
+            self.move(chosen, (chosen - k).clamp_min_(0), content, sign)
+
+    def move(self, chosen: Tensor, window: Tensor, content: Content, sign: int) -> None:
+        """Rows [cells, K]: of those chosen the first K were kept; the others are windows of the content (any where kept)."""
+        if self._unit is None:
+            self._unit = (torch.arange(self.cells, device=self.device) % content.units).repeat_interleave(self.k)
+        rows = content.rows(sign, window.view(-1), self._unit).view(self.cells, self.k, -1)
+        if rows.shape[2] < self.width:
+            rows = torch.nn.functional.pad(rows, (0, self.width - rows.shape[2]), value=torch.nan)
+        old = self.rows.gather(1, chosen.clamp_max(self.k - 1)[:, :, None].expand(-1, -1, self.width))
+        self.rows = torch.where((chosen < self.k)[:, :, None], old, rows)
 
     def result(self) -> tuple[Floats, Ints, Floats]:
         """As `Best.result`."""

@@ -77,9 +77,9 @@ class ExplainSide:
     def count(self, content: Content) -> None:
         """Sums over one batch, on an accelerator."""
         a = content.a(self.sign)
-        self.moments.add(a, content.work.lists(a.device).kept)
+        by_position = self.moments.add(a, content.work.lists(a.device).kept)
         assert self.moments.pivot is not None
-        self.types.add(content, a, self.moments.pivot)
+        self.types.add(content, a, self.moments.pivot, by_position)
         self.fired += torch.linalg.vector_norm(a, 0, dim=(0, 1))  # how many are not 0, exact below 2^24 tokens
 
     def add(self, content: Content, peak: Tensor) -> None:
@@ -89,7 +89,7 @@ class ExplainSide:
 
     def close(self) -> TypeStatistics:
         """What is stored of the tables by type, which are let go: the pass is over."""
-        return self.types.close(self.moments.pivots(), self.moments.square.cpu().numpy(), self.moments.variance())
+        return self.types.close(self.moments.pivots(), self.moments.squares(), self.moments.variance())
 
     def state(self) -> State:
         """Everything that was counted and kept."""

@@ -41,24 +41,24 @@ class Strata:
                              self.count.numpy(), *self.best.places())
             return
         assert isinstance(self.best, DenseBest)
-        n = len(peak)
-        step = (peak * self._scale).nan_to_num_(0.0).clamp_(0, STRATA - 1).to(torch.int64)
+        n, best = len(peak), self.best
+        step = (peak * self._scale).clamp_(0, STRATA - 1).to(torch.int32)
         # the windows of a unit by stratum and, within one, by id; the first two of each stratum are its smallest
-        code = torch.topk(torch.add(batch.rank[:, None], step, alpha=n).T, n, dim=1, largest=False).values  # [U, B]
+        code = torch.topk(torch.add(batch.short_rank, step, alpha=n).T, n, dim=1, largest=False).values  # [U, B]
         start = torch.searchsorted(code, self._starts(n))  # [U, strata + 1]
         came = start.diff().T.reshape(-1, 1)  # [cells, 1]
-        self.count += came[:, 0]
+        self.count += came.view(-1)
         places = torch.add(start[:, :-1, None], self._first).clamp_max_(n - 1).view(self.units, -1)
-        found = code.gather(1, places).remainder_(n).view(self.units, STRATA, -1).transpose(0, 1).reshape(-1, PER_STRATUM)
+        found = code.gather(1, places).remainder_(n).view(self.units, STRATA, -1).transpose(0, 1)
+        found = found.to(torch.int64, memory_format=torch.contiguous_format).view(-1, PER_STRATUM)  # [cells, 2] ranks
         ids = torch.where(self._first < came, batch.ascending[found], NOBODY)
-        ids, chosen = torch.topk(torch.cat([self.best.id, ids], 1), PER_STRATUM, dim=1, largest=False)
-        window = batch.order[found].gather(1, (chosen - PER_STRATUM).clamp_min_(0))
-        self.best.replace(ids, chosen, window, content, sign)
+        best.id, chosen = torch.topk(torch.cat([best.id, ids], 1), PER_STRATUM, dim=1, largest=False)
+        best.move(chosen, batch.order[found.gather(1, (chosen - PER_STRATUM).clamp_min_(0))], content, sign)
 
     def _starts(self, n: int) -> Tensor:
         """[U, strata + 1] the smallest code of each stratum where a batch has n windows."""
         if n not in self._bounds:
-            self._bounds[n] = torch.arange(0, STRATA * n + 1, n, device=self.top.device).expand(self.units, -1).contiguous()
+            self._bounds[n] = torch.arange(0, STRATA * n + 1, n, dtype=torch.int32, device=self.top.device).expand(self.units, -1).contiguous()
         return self._bounds[n]
 
     def counts(self) -> NDArray[np.int64]:

@@ -95,19 +95,26 @@ class TypeSums:
         self.rest_n = np.zeros(context, np.int64)
         self.alone_square = torch.zeros(units, dtype=torch.float64, device=device)  # sum of (a - pivot)^2 outside the repeated types
 
-    def add(self, content: Content, a: Tensor, pivot: Tensor) -> None:
-        """a [B, T, U] >= 0 of one batch, contiguous, 0 at special ids (on an accelerator; on a CPU `kernels.look` adds)."""
+    def add(self, content: Content, a: Tensor, pivot: Tensor, mean: Tensor | None) -> None:
+        """a [B, T, U] >= 0 of one batch, contiguous, 0 at special ids; its mean over windows [T, U] where it is known.
+
+        On an accelerator; on a CPU `kernels.look` adds.
+        """
         lists, length, flat = content.work.lists(a.device), a.shape[1], a.view(-1, a.shape[-1])
         bags = lists.bags
         parts = _sums(flat, bags.tokens, bags.pieces)
         self.sum.index_add_(0, bags.seldom, parts[:len(bags.seldom)])  # every row once: no order to depend on
         if len(bags.frequent):
             self.sum.index_add_(0, bags.frequent, _sums(parts, bags.again, bags.parts))
-        self.position[:length] += a.sum(0)
+        position = self.position[:length]
+        if mean is None:
+            position.add_(a.sum(0))
+        else:
+            position.add_(mean, alpha=len(a))
         if len(bags.rest):
             rest = _sums(flat, bags.rest, bags.places)
-            self.position[:length] -= rest
-            self.rest[:length] += rest
+            position.sub_(rest)
+            self.rest[:length].add_(rest)
         if len(bags.alone):
             norm = torch.linalg.vector_norm(flat.index_select(0, bags.alone).sub_(pivot), dim=0, dtype=torch.float64)
             self.alone_square.addcmul_(norm, norm)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 Floats32 = NDArray[np.float32]
 Bools = NDArray[np.bool_]
+LOW = (1 << 29) - 1  # the bits of a float64 that are 0 where it was a float32
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Numbers:
     rank: Tensor  # [B] place of each in `ascending`
     order: Tensor  # [B] the window of each place
     uniform: Tensor | None  # [B] float32, of the priority sample
+    short_rank: Tensor  # [B, 1] rank, int32
+    _low: dict[int, Tensor]
 
     @classmethod
     def of(cls, ids: Ints, u: NDArray[np.float64] | None, device: torch.device) -> Numbers:
@@ -50,7 +53,13 @@ class Numbers:
         rank[order] = np.arange(len(order))
         rows = [ids, ids[order], rank, order, *([] if u is None else [u.view(np.int64)])]
         there = moved(torch.from_numpy(np.stack(rows)), device)
-        return cls(there[0], there[1], there[2], there[3], None if u is None else there[4].view(torch.float64).float())
+        return cls(there[0], there[1], there[2], there[3], None if u is None else there[4].view(torch.float64).float(), there[2].int()[:, None], {})
+
+    def low(self, k: int) -> Tensor:
+        """[B, 1] the last 29 bits of a key of `DenseBest`: the smaller the id, the larger; room for k kept ones between any two."""
+        if k not in self._low:
+            self._low[k] = torch.rsub(self.rank, LOW - k, alpha=k + 1)[:, None]
+        return self._low[k]
 
 
 class Work:

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,14 +20,19 @@ from numpy.typing import NDArray
 
 from autolabel.protocols import Subject
 from autolabel.subjects import load_subject
+from autolabel.types import Site
 from eval.bench.extraction import ROUND, Row, compared, steady
+
+if TYPE_CHECKING:
+    from autolabel.protocols import Visit
 
 SHAPES = {"minilm": (6, 384, 1536), "bert-base": (12, 768, 3072)}  # layers, width, neurons of a layer
 VOCABULARY = 30_522
 BATCH, CONTEXT = 128, 64
 
 
-def bench(shape: str, *, device: str = "cuda", dtype: str = "float32", warm: int = 32, rounds: int = 8, vocabulary: int = VOCABULARY) -> list[Row]:
+def bench(shape: str, *, device: str = "cuda", dtype: str = "float32", warm: int = 32, rounds: int = 8,
+          vocabulary: int = VOCABULARY) -> list[Row]:
     """Everything that extraction counts, of a model of random weights."""
     with tempfile.TemporaryDirectory() as where:
         subject = load_subject(str(random_model(Path(where) / shape, *SHAPES[shape], vocabulary)), device=device, dtype=dtype)
@@ -47,7 +53,8 @@ def random_model(folder: Path, layers: int, width: int, neurons: int, vocabulary
     words = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{n}" for n in range(4, vocabulary))])}
     tokenizer = Tokenizer(WordLevel(words, unk_token="[UNK]"))
     tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]").save_pretrained(folder)
+    named = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named).save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(vocab_size=vocabulary, hidden_size=width, num_hidden_layers=layers, num_attention_heads=12, intermediate_size=neurons)
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
@@ -73,7 +80,7 @@ def never_waits(subject: Subject, windows: NDArray[np.int64]) -> None:
                 subject.run(tokens, subject.sites, visit)
 
 
-def _strict(visit, site, x, span) -> None:  # type: ignore[no-untyped-def]
+def _strict(visit: Visit, site: Site, x: torch.Tensor, span: slice) -> None:
     torch.cuda.set_sync_debug_mode("error")
     try:
         visit(site, x, span)
