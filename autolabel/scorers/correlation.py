@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 
 from autolabel.excerpts import Excerpts
+from autolabel.memory import uncollected
 from autolabel.patterns.syntax import Pattern
 from autolabel.protocols import SelectEvidence, SplitView, TestEvidence
 from autolabel.scorers.baseline import Baselines, NestedLists, Ranked, objective
@@ -88,6 +89,7 @@ def choose(explanations: Sequence[Explanation], scores: Sequence[Score]) -> list
     return [e for _, e in best.values()]
 
 
+@uncollected()
 def _scored(explanations: Sequence[Explanation], view: SelectEvidence | TestEvidence, run: Run | None,
             ranked: Ranked | None = None) -> SelectResult:
     patterns, reasons = read_patterns(explanations)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from autolabel.excerpts import Excerpts
 from autolabel.scorers.block import Block
 from autolabel.scorers.entries import Strengths
-from autolabel.scorers.kernels import add_product, add_rows, foreign_ranks
+from autolabel.scorers.kernels import add_kinds, add_rows, alike, foreign_ranks
 from autolabel.scorers.labels import Labels
 from autolabel.stats import rank_p
 from autolabel.threads import each
@@ -47,28 +47,23 @@ class ForeignSums:
         """Choose the cells that get a row, and put the rest by token."""
         cell = np.asarray(strengths.cell_of_token, np.int64)
         n_cells = strengths.cells.shape[1]
-        count = np.bincount(cell, minlength=n_cells)
+        named = np.bincount(strengths.cells.indices, minlength=n_cells) > 0
+        count = np.bincount(cell, minlength=n_cells) * (named if not self.watchers else 1)  # nobody asks for the others
         kept = np.sort(np.argsort(-count, kind="stable")[:min(self.max_cells, int((count > 0).sum()))])
         slot = np.full(n_cells, -1, np.int64)
         slot[kept] = np.arange(len(kept))
         self._slot = slot[cell]
-        rare = np.flatnonzero(self._slot < 0)
+        rare = np.flatnonzero((self._slot < 0) & named[cell])
         whole = sp.csr_matrix((np.ones(len(rare), np.float32), (cell[rare], rare)), shape=(n_cells, len(cell)))  # from cells to rare tokens
 
-        def look_up(patterns: Ints) -> tuple[sp.csr_matrix, sp.csr_matrix, Ints]:
-            cells, extra = (x[patterns].astype(np.float32) for x in (strengths.cells, strengths.extra))
-            by_token = sp.csr_matrix(extra + cells @ whole) if len(rare) else extra.tocsr()
-            live = np.flatnonzero(np.diff(by_token.indptr))  # the others would be added up for nothing in every batch
-            by_token = by_token[live]
-            by_token.sort_indices()
-            return cells[:, kept] if len(kept) < n_cells else cells.tocsr(), by_token, live
+        def look_up(patterns: Ints) -> tuple[_ByKind, _ByKind]:
+            cells, extra = (sp.csr_matrix(x[patterns], dtype=np.float32) for x in (strengths.cells, strengths.extra))
+            return _ByKind.of(cells[:, kept]), _ByKind.of(sp.csr_matrix(extra + cells @ whole) if len(rare) else extra)
 
         found = each(look_up, self.patterns)
-        self._cells: list[sp.csr_matrix] = [cells for cells, _, _ in found]
-        self._by_token: list[sp.csr_matrix] = [by_token for _, by_token, _ in found]
-        self._live = [live for _, _, live in found]
+        self._cells, self._by_token = [cells for cells, _ in found], [by_token for _, by_token in found]
         self._table = [np.zeros((len(kept), w), np.float32) for w in self.widths]
-        self._added = [np.zeros((len(live), w), np.float32) for live, w in zip(self._live, self.widths, strict=True)]
+        self._added = [x.zeros(w) for x, w in zip(self._by_token, self.widths, strict=True)]
         cell_token = np.zeros(n_cells, np.int64)
         cell_token[cell] = excerpts.tokens
         self._kept_token, self._kept_count, self._tokens_of = cell_token[kept], count[kept], excerpts.tokens
@@ -78,11 +73,7 @@ class ForeignSums:
         k, span = block.layer, block.batch.span
         slot = self._slot[span]
         add_rows(block.x, block.rows, block.signs, np.argsort(slot, kind="stable"), slot, self._table[k])
-        extra = self._by_token[k]
-        if _dense(extra):
-            _gemm(self._added[k], extra[:, span], block.flat)
-        else:
-            add_product(extra.indptr, extra.indices, extra.data, span.start, block.x, block.rows, block.signs, self._added[k])
+        self._by_token[k].add(block.x, block.rows, block.signs, span, self._added[k])
         rare = np.flatnonzero(slot < 0)
         if len(rare):
             for watch in self.watchers:
@@ -91,15 +82,11 @@ class ForeignSums:
     def end_chunk(self) -> None:
         """From sums by cell to sums by pattern."""
         def add_up(k: int) -> None:
-            table = self._table[k]
-            whole = np.zeros((len(self.patterns[k]), self.widths[k]), np.float32)
-            cells = self._cells[k]
-            if _dense(cells):
-                _gemm(whole, cells, table)
-            else:
-                add_product(cells.indptr, cells.indices, cells.data, 0, table, np.arange(len(table)), np.ones(1, np.float32), whole)
-            whole[self._live[k]] += self._added[k]
-            self.sums[k] += whole
+            table, cells, by_token = self._table[k], self._cells[k], self._by_token[k]
+            whole = cells.zeros(self.widths[k])
+            cells.add(table, np.arange(len(table)), np.ones(1, np.float32), slice(0, len(table)), whole)
+            self.sums[k][cells.live] += whole
+            self.sums[k][by_token.live] += self._added[k]
             for watch in self.watchers:
                 watch.rows(k, self._kept_token, self._kept_count.astype(np.float64), table)
 
@@ -114,17 +101,35 @@ class CellWatcher(Protocol):
         """Some rows; every token of the split is in exactly one."""
 
 
-def _dense(left: sp.csr_matrix) -> bool:
-    """Whether a gemm is faster than sums of rows."""
-    return bool(left.nnz > 0.1 * left.shape[0] * left.shape[1])
+@dataclass(frozen=True)
+class _ByKind:
+    """Strengths of Q patterns on n tokens (or cells). Tokens on which all patterns say the same are of one kind, and are added up before they are
+    multiplied: what is before a token, after it or near it recurs as words do."""
 
+    live: Ints  # [R] the patterns that fire anywhere
+    kind: Ints  # [n] -1 where none of them does
+    start: NDArray[np.int32]  # [K + 1] where the entries of each kind begin
+    pattern: NDArray[np.int32]  # [E] which of `live`
+    weight: Floats32  # [E]
 
-def _gemm(total: Floats32, left: sp.csr_matrix, right: Floats32) -> None:
-    """total += left @ right."""
-    import torch
+    @classmethod
+    def of(cls, strengths: sp.csr_matrix) -> _ByKind:
+        """From [Q, n]."""
+        live = np.flatnonzero(np.diff(strengths.indptr))
+        by_token = strengths[live].tocsc()
+        by_token.sort_indices()
+        kind, first = alike(by_token.indptr, by_token.indices, by_token.data)
+        one = sp.csr_matrix((by_token.data, by_token.indices, by_token.indptr), shape=by_token.shape[::-1])[first]
+        return cls(live, kind, one.indptr, one.indices, one.data)
 
-    into = torch.from_numpy(total)
-    torch.addmm(into, torch.from_numpy(left.toarray()), torch.from_numpy(right), out=into)
+    def zeros(self, width: int) -> Floats32:
+        """[R, W] to add to."""
+        return np.zeros((len(self.live), width), np.float32)
+
+    def add(self, x: Floats32, rows: Ints, signs: Floats32, span: slice, total: Floats32) -> None:
+        """total [R, W] += strengths times a, for the tokens `span`; token i of them is row rows[i] of x, read as `Block` says."""
+        kind = self.kind[span]
+        add_kinds(x, rows, signs, np.argsort(kind, kind="stable"), kind, self.start, self.pattern, self.weight, total)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Ints32 = NDArray[np.int32]
 FLUSH = 64  # tokens that are summed in float32
-COLUMNS = 128  # of the activations that are multiplied at a time: those of a batch fit a core's own cache
 
 
 @kernel
@@ -34,40 +33,33 @@ def rectify(x: Floats32, rows: Ints, signs: Floats32, out: Floats32) -> None:
 
 
 @kernel
-def add_window(x: Floats32, rows: Ints, sign: np.float32, tau: Floats32, tau99: Floats32, total: Floats, square: Floats, mass: Floats,
+def add_window(x: Floats32, rows: Ints, sign: np.float32, tau: Floats32, tau99: Floats32, total: Floats, square: Floats, mass: Floats32,
                largest: Floats32, strong: Floats32) -> None:
-    """Of the tokens `rows` of one window and one side, all arrays [U]: sums of a and a^2 are added to `total` and `square`, that of a above tau to
-    `mass` (where that has a length); the largest a and the number above tau99 are written."""
-    a, t, s, m = np.empty_like(tau), np.empty_like(tau), np.empty_like(tau), np.empty_like(tau)
-    zero, one = np.float32(0), np.float32(1)
-    largest[:] = 0
-    strong[:] = 0
+    """Of the tokens `rows` of one window and one side, all arrays [U]: sums of a and a^2 are added to `total` and `square`; the sum of a above tau,
+    the largest a and the number above tau99 are written. Four tokens at a time, as what is written would else be fetched for each."""
+    zero, one, none = np.float32(0), np.float32(1), np.zeros_like(tau)
+    t, s = np.empty_like(tau), np.empty_like(tau)
+    mass[:], largest[:], strong[:] = 0, 0, 0
     for begin in range(0, len(rows), FLUSH):
-        t[:] = 0
-        s[:] = 0
-        m[:] = 0
-        for i in range(begin, min(begin + FLUSH, len(rows))):
-            row = x[rows[i]]
-            for u in range(len(a)):
-                v = sign * row[u]
-                a[u] = zero if v <= zero else v
-            for u in range(len(a)):
-                v = a[u]
-                t[u] += v
-                s[u] += v * v
-            for u in range(len(a)):
-                v = a[u]
-                largest[u] = v if v > largest[u] else largest[u]
-            for u in range(len(a)):
-                strong[u] += one if a[u] > tau99[u] else zero
-            if len(mass):
-                for u in range(len(a)):
-                    v = a[u]
-                    m[u] += v if v > tau[u] else zero
+        t[:], s[:] = 0, 0
+        end = min(begin + FLUSH, len(rows))
+        for i in range(begin, end, 4):
+            x0, x1 = x[rows[i]], x[rows[i + 1]] if i + 1 < end else none
+            x2, x3 = x[rows[i + 2]] if i + 2 < end else none, x[rows[i + 3]] if i + 3 < end else none
+            for u in range(len(t)):
+                a0, a1, a2, a3 = sign * x0[u], sign * x1[u], sign * x2[u], sign * x3[u]
+                a0, a1 = zero if a0 <= zero else a0, zero if a1 <= zero else a1
+                a2, a3 = zero if a2 <= zero else a2, zero if a3 <= zero else a3
+                t[u] += (a0 + a1) + (a2 + a3)
+                s[u] += (a0 * a0 + a1 * a1) + (a2 * a2 + a3 * a3)
+                m, q = tau[u], tau99[u]
+                mass[u] += ((a0 if a0 > m else zero) + (a1 if a1 > m else zero)) + ((a2 if a2 > m else zero) + (a3 if a3 > m else zero))
+                strong[u] += ((one if a0 > q else zero) + (one if a1 > q else zero)) + ((one if a2 > q else zero) + (one if a3 > q else zero))
+                a0, a2 = a0 if a0 > a1 else a1, a2 if a2 > a3 else a3
+                a0 = a0 if a0 > a2 else a2
+                largest[u] = a0 if a0 > largest[u] else largest[u]
         total += t
         square += s
-        if len(mass):
-            mass += m
 
 
 @kernel
@@ -76,32 +68,35 @@ def add_units(x: Floats32, rows: Ints, length: int, signs: Floats32, tau: Floats
     """One window: rows [length] of `total` [groups, W], `square` and `strong` [coarse, W], and `mass` [coarse * strata, W] by the stratum of its
     largest activation, largest * scale cut to 0 .. strata - 1 (0 where that is no number). mass [0, W]: nobody asked."""
     width = x.shape[1]
-    largest, hits, here = np.empty(width, np.float32), np.empty(width, np.float32), np.zeros(width if len(mass) else 0)
+    largest, hits, above, some = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.uint64)
     g, c, mine = group[window], coarse[window], rows[window * length:(window + 1) * length]
     for k in range(len(signs)):
         left, right = k * width, (k + 1) * width
-        here[:] = 0
-        add_window(x, mine, signs[k], tau[left:right], tau99[left:right], total[g, left:right], square[g, left:right], here, largest, hits)
+        add_window(x, mine, signs[k], tau[left:right], tau99[left:right], total[g, left:right], square[g, left:right], above, largest, hits)
         strong[c, left:right] += hits
         if len(mass):
+            into, size, n = stratum[left:right], scale[left:right], np.uint64(0)
             for u in range(width):
-                place = largest[u] * scale[left + u]
-                stratum[left + u] = strata - 1 if place >= strata else np.int32(place) if place > 0 else 0
-            for u in range(width):
-                if here[u] > 0:
-                    mass[c * strata + stratum[left + u], left + u] += here[u]
+                place = largest[u] * size[u]
+                into[u] = strata - 1 if place >= strata else np.int32(place) if place > 0 else 0
+            for u in range(width):  # those that have any
+                some[n] = u
+                n += np.uint64(1) if above[u] > 0 else np.uint64(0)
+            for u in some[:n]:
+                mass[c * strata + into[u], left + u] += above[u]
 
 
 @kernel
-def add_entries(row: Floats32, signs: Floats32, level: Ints32, column: Ints32, once: float, low: Floats32, tau: Floats32, tau99: Floats32,
-                tokens: Floats32, total: Floats, strong: Floats, mass: Floats, stratum: Ints32, label: Ints) -> None:
-    """Entries (level, unit) of one token, `once` each: tokens, sums of a and tokens above tau99 by level; sums of a above tau by stratum and label."""
-    width = len(row)
-    for e in range(len(level)):
-        w, at = column[e], level[e]
+def add_entries(row: Floats32, signs: Floats32, begin: int, end: int, level: Ints32, column: Ints32, once: np.float32, low: Floats32, tau: Floats32,
+                tau99: Floats32, tokens: Floats32, total: Floats, strong: Floats, mass: Floats, stratum: Ints32, label: Ints) -> None:
+    """Entries begin .. end - 1 (level, unit), of one token, `once` each: tokens, sums of a and tokens above tau99 by level; sums of a above tau by
+    stratum and label."""
+    width, zero = len(row), np.float32(0)
+    for e in range(np.uint64(begin), np.uint64(end)):
+        w, at = np.uint64(column[e]), np.uint64(level[e])  # without a sign no test whether they count from the end
         v = signs[0] * row[w] if w < width else signs[1] * row[w - width]
         tokens[at] += once
-        total[at] += once * v if v > 0 else 0.0
+        total[at] += once * (v if v > zero else zero)
         if v > low[w]:  # the lower of tau and tau99: few are
             if v > tau99[w]:
                 strong[at] += once
@@ -120,7 +115,7 @@ def own_sums(x: Floats32, rows: Ints, length: int, signs: Floats32, tau: Floats3
     cell [n]: of each token; first: the number of the first token in its chunk. The entries of a token are those of its cell, those that context
     adds, and those that it takes back. first_level, last_level: where the levels of the layer stand among all.
     """
-    low = np.minimum(tau, tau99)
+    low, one = np.minimum(tau, tau99), np.float32(1)
     stratum = np.zeros(len(tau), np.int32)
     for b in range(len(group)):
         add_units(x, rows, length, signs, tau, tau99, scale, group, coarse, strata, b, total, square, strong, mass, stratum)
@@ -129,12 +124,12 @@ def own_sums(x: Floats32, rows: Ints, length: int, signs: Floats32, tau: Floats3
         by_stratum = mass_by_label[coarse[b] * strata:(coarse[b] + 1) * strata] if len(mass) else mass_by_label[:0]
         for i in range(b * length, (b + 1) * length):
             row, c, t = x[rows[i]], cell[i], first + i
-            p, q = cell_start[c], cell_start[c + 1]
-            add_entries(row, signs, cell_level[p:q], cell_column[p:q], 1.0, low, tau, tau99, tokens, sums, hits, by_stratum, stratum, label)
-            p, q = added_start[t], added_start[t + 1]
-            add_entries(row, signs, added_level[p:q], added_column[p:q], 1.0, low, tau, tau99, tokens, sums, hits, by_stratum, stratum, label)
-            p, q = taken_start[t], taken_start[t + 1]
-            add_entries(row, signs, taken_level[p:q], taken_column[p:q], -1.0, low, tau, tau99, tokens, sums, hits, by_stratum, stratum, label)
+            add_entries(row, signs, cell_start[c], cell_start[c + 1], cell_level, cell_column, one, low, tau, tau99, tokens, sums, hits,
+                        by_stratum, stratum, label)
+            add_entries(row, signs, added_start[t], added_start[t + 1], added_level, added_column, one, low, tau, tau99, tokens, sums, hits,
+                        by_stratum, stratum, label)
+            add_entries(row, signs, taken_start[t], taken_start[t + 1], taken_level, taken_column, -one, low, tau, tau99, tokens, sums, hits,
+                        by_stratum, stratum, label)
 
 
 @kernel
@@ -153,35 +148,64 @@ def add_rows(x: Floats32, rows: Ints, signs: Floats32, order: Ints, slot: Ints, 
 
 
 @kernel
-def add_product(start: Ints32, index: Ints32, weight: Floats32, first: int, x: Floats32, rows: Ints, signs: Floats32, total: Floats32) -> None:
-    """total[q] += sum of weight[e] times a of token index[e] - first, over the entries start[q] .. start[q + 1] - 1 of tokens of this batch;
-    they ascend. A few columns at a time, which are rectified once, and four tokens at a time."""
-    begin, end = np.empty(len(total), np.int64), np.empty(len(total), np.int64)
-    for q in range(len(total)):
-        mine = index[start[q]:start[q + 1]]
-        begin[q], end[q] = start[q] + np.searchsorted(mine, first), start[q] + np.searchsorted(mine, first + len(rows))
-    tile, width, zero = np.empty((len(rows), COLUMNS), np.float32), x.shape[1], np.float32(0)
-    for k in range(len(signs)):
-        for left in range(0, width, COLUMNS):
-            n = min(COLUMNS, width - left)
-            for i in range(len(rows)):
-                row, into, sign = x[rows[i], left:left + n], tile[i], signs[k]
-                for u in range(n):
+def alike(start: Ints32, index: Ints32, weight: Floats32) -> tuple[Ints, Ints]:
+    """Rows of a sparse matrix that are equal, told apart by a hash and then compared: (number of each row's kind, -1 where it is empty; the first row of
+    each kind). Kinds are numbered in the order in which they come up."""
+    n = len(start) - 1
+    size = 2
+    while size < 2 * n:
+        size *= 2
+    slots, kind, firsts, found = np.full(size, -1, np.int64), np.full(n, -1, np.int64), np.empty(n, np.int64), 0
+    for t in range(n):
+        begin, end = start[t], start[t + 1]
+        if begin == end:
+            continue
+        h = np.uint64(14695981039346656037)
+        for e in range(begin, end):
+            h = (h ^ np.uint64(index[e])) * np.uint64(1099511628211)
+            h = (h ^ np.uint64(np.int64(weight[e] * np.float32(1 << 20)))) * np.uint64(1099511628211)
+        at = np.int64((h ^ (h >> np.uint64(32))) & np.uint64(size - 1))
+        while slots[at] >= 0:
+            first = start[firsts[slots[at]]]
+            same = start[firsts[slots[at]] + 1] - first == end - begin
+            for e in range(end - begin):
+                if not same:
+                    break
+                same = index[first + e] == index[begin + e] and weight[first + e] == weight[begin + e]
+            if same:
+                break
+            at = (at + 1) & (size - 1)
+        if slots[at] < 0:
+            slots[at], firsts[found] = found, t
+            found += 1
+        kind[t] = slots[at]
+    return kind, firsts[:found].copy()
+
+
+@kernel
+def add_kinds(x: Floats32, rows: Ints, signs: Floats32, order: Ints, kind: Ints, start: Ints32, label: Ints32, weight: Floats32,
+              total: Floats32) -> None:
+    """total[label[e]] += weight[e] times the sum of a over the tokens of kind c, for the entries e = start[c] .. start[c + 1] - 1 of each kind c of the
+    tokens `order`, sorted by kind; those of kind -1 are left out."""
+    width, zero, sums, i = x.shape[1], np.float32(0), np.empty(total.shape[1], np.float32), 0
+    while i < len(order):
+        c = kind[order[i]]
+        if c < 0:
+            i += 1
+            continue
+        sums[:] = 0
+        while i < len(order) and kind[order[i]] == c:
+            row = x[rows[order[i]]]
+            for k in range(len(signs)):
+                into, sign = sums[k * width:(k + 1) * width], signs[k]
+                for u in range(width):
                     v = sign * row[u]
-                    into[u] = zero if v <= zero else v
-            for q in range(len(total)):
-                into, e = total[q, k * width + left:k * width + left + n], begin[q]
-                while e + 4 <= end[q]:
-                    w0, w1, w2, w3 = weight[e], weight[e + 1], weight[e + 2], weight[e + 3]
-                    a0, a1, a2, a3 = tile[index[e] - first], tile[index[e + 1] - first], tile[index[e + 2] - first], tile[index[e + 3] - first]
-                    for u in range(n):
-                        into[u] += w0 * a0[u] + w1 * a1[u] + w2 * a2[u] + w3 * a3[u]
-                    e += 4
-                while e < end[q]:
-                    w0, a0 = weight[e], tile[index[e] - first]
-                    for u in range(n):
-                        into[u] += w0 * a0[u]
-                    e += 1
+                    into[u] += zero if v <= zero else v
+            i += 1
+        for e in range(start[c], start[c + 1]):
+            into, w = total[label[e]], weight[e]
+            for u in range(len(sums)):
+                into[u] += w * sums[u]
 
 
 @kernel

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autolabel.memory import uncollected
 from autolabel.patterns.syntax import Pattern, n_words
 from autolabel.protocols import ExplainSplit, TestEvidence
 from autolabel.scorers.baseline import Baselines
@@ -46,6 +47,7 @@ class _Asked:
     chosen_row: Ints  # [R] number of its label in `chosen`, -1 where it is not chosen
 
 
+@uncollected()
 def score_test(chosen: Sequence[Explanation], others: Sequence[Explanation], test: TestEvidence, explain: ExplainSplit | None = None, *,
                run: Run | None = None, baselines: Baselines | None = None, selected: Mapping[str, Score] | None = None,
                words: Words = words_of, kinds: bool = True, table_bytes: int = TABLE_BYTES) -> TestResult:
@@ -69,7 +71,8 @@ def score_test(chosen: Sequence[Explanation], others: Sequence[Explanation], tes
     own, foreign = OwnSums(asked.labels, firing=firing), ForeignSums(_without_baselines(asked), table_bytes)
     tables: list[Table | None] = [load(explain, lay) if explain is not None else None for lay in layers]
     ceiling = Ceiling(layers, tables)
-    foreign.watchers.append(ceiling)
+    if any(ceiling.known):
+        foreign.watchers.append(ceiling)
     parts: list[Part] = [own, foreign]
     context, new = _kinds(asked, layers, tables, explain, runner, words, firing) if kinds and explain is not None else (None, None)
     parts += [part for part in (context, new) if part is not None]

@@ -45,17 +45,26 @@ def test_units_of_windows_longer_than_what_is_summed_in_float32(signs: list[int]
 
 @pytest.mark.parametrize("signs", [[1], [1, -1]])
 def test_products_and_rows_by_slot(signs: list[int]) -> None:
-    n, width, first = 61, 150, 11
+    n, width = 61, 150
     x, rows, s, a = layer(signs, n, width)
-    left = sp.random(9, 100, 0.3, format="csr", dtype=np.float32, random_state=1)
-    left = sp.csr_matrix(sp.vstack([left, sp.csr_matrix((1, 100), dtype=np.float32)]))  # the last one never fires
-    left.sort_indices()
-    total = np.ones((10, a.shape[1]), np.float32)
-    kernels.add_product(left.indptr, left.indices, left.data, first, x, rows, s, total)
-    np.testing.assert_allclose(total, 1 + left[:, first:first + n] @ a, rtol=1e-4)
+    by_kind = sp.random(6, 9, 0.5, format="csr", dtype=np.float32, random_state=1)
+    kind = RNG.integers(-1, 6, n)
+    total = np.ones((9, a.shape[1]), np.float32)
+    kernels.add_kinds(x, rows, s, np.argsort(kind, kind="stable"), kind, by_kind.indptr, by_kind.indices, by_kind.data, total)
+    np.testing.assert_allclose(total, 1 + by_kind[kind[kind >= 0]].T @ a[kind >= 0], rtol=1e-4)
     slot, table = RNG.integers(-1, 5, n), np.zeros((5, a.shape[1]), np.float32)
     kernels.add_rows(x, rows, s, np.argsort(slot, kind="stable"), slot, table)
     np.testing.assert_allclose(table, [a[slot == i].sum(0) for i in range(5)], rtol=1e-4, atol=1e-5)
+
+
+def test_rows_that_are_alike_are_of_one_kind() -> None:
+    rows = RNG.integers(0, 3, (4000, 5)) * RNG.integers(0, 2, (4000, 5)) / 2
+    matrix = sp.csr_matrix(rows.astype(np.float32))
+    kind, first = kernels.alike(matrix.indptr, matrix.indices, matrix.data)
+    empty = ~rows.any(1)
+    assert (kind[empty] == -1).all() and empty.any() and len(first) == len(np.unique(rows[~empty], axis=0)) == kind.max() + 1
+    np.testing.assert_array_equal(rows[first][kind[~empty]], rows[~empty])
+    assert (np.diff(first) > 0).all()
 
 
 def test_what_is_no_number_stays_none() -> None:
