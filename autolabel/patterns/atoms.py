@@ -75,8 +75,8 @@ class Evaluator:
     def prepare(self, atoms: Iterable[Atom]) -> None:
         """Evaluate all likenesses among `atoms` at once: one product of terms and words in place of one for each."""
         wanted: dict[str, list[Atom]] = {}
-        for atom in dict.fromkeys(atoms):
-            if atom.kind == "like" and atom not in self._held:
+        for atom in dict.fromkeys(atom for atom in atoms if atom.kind == "like"):
+            if atom not in self._held:
                 wanted.setdefault(atom.values[0].casefold(), []).append(atom)
         terms = list(wanted)
         for first in range(0, len(terms), TERMS):

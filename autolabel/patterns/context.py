@@ -13,9 +13,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from autolabel.patterns import kernels
 from autolabel.patterns.atoms import Held
 from autolabel.patterns.syntax import Reach
-from autolabel.patterns.words import Ints, WordTable, distinct, ranges
+from autolabel.patterns.words import Ints, WordTable, distinct
 
 MAX_KEPT = 8_000_000  # tokens remembered, in all: contexts that many patterns share are asked for again and again
 Direction = Literal["before", "after", "near"]
@@ -48,11 +49,7 @@ class Contexts:
     def _reach(self, slots: Ints, direction: Direction, within: Reach) -> Ints:
         first, last = self._stretch(direction, within)
         order = self._order[direction]
-        a, b = first[slots], last[slots]
-        if len(a) > 1:
-            a = a.copy()
-            np.maximum(a[1:], np.maximum.accumulate(b)[:-1], out=a[1:])
-        found = ranges(a, np.maximum(b - a, 0))
+        found = kernels.reached(slots, first, last)
         return found if order is None else np.sort(order[found])
 
     @cached_property

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from autolabel.excerpts import Excerpts
+from autolabel.patterns import kernels
 from autolabel.patterns.atoms import Evaluator, Held
 from autolabel.patterns.context import Contexts, Direction
 from autolabel.patterns.embedded import Embedder
 from autolabel.patterns.syntax import Atom, Clause, Pattern
-from autolabel.patterns.words import Ints, WordTable, distinct
+from autolabel.patterns.words import Ints, WordTable
 
 if TYPE_CHECKING:
     from autolabel.hierarchy import Hierarchy
@@ -78,12 +79,12 @@ class _Run:
         table, n = self.table, len(self.patterns)
         free: list[tuple[int, float, Ints]] = []  # pattern, strength, cells
         words: list[tuple[int, float, Atom]] = []  # the same for clauses that are one list of words: done in bulk
-        further: dict[int, list[tuple[float, Ints]]] = {}  # pattern -> strength, tokens
+        further: list[tuple[int, float, Ints]] = []  # pattern, strength, tokens
         self.evaluator.prepare(atom for pattern in self.patterns for clause in pattern.any for atom in clause.atoms())
         for p, pattern in enumerate(self.patterns):
             for clause in pattern.any:
                 if clause.contextual:
-                    further.setdefault(p, []).append((clause.strength, self._tokens(clause)))
+                    further.append((p, clause.strength, self._tokens(clause)))
                 elif len(clause.on) == 1 and clause.on[0].kind == "word" and not clause.on[0].case:
                     words.append((p, clause.strength, clause.on[0]))
                 else:
@@ -91,7 +92,7 @@ class _Run:
                     if (cells := _intersect([h.cells for h in on])) is not None:
                         free.append((p, clause.strength, cells))
                     else:
-                        further.setdefault(p, []).append((clause.strength, self._on(on)))
+                        further.append((p, clause.strength, self._on(on)))
         owner, cells, strength = (np.concatenate(parts) for parts in zip(self._listed(words), _flat(free), strict=True))
         matrix = largest(owner, cells, strength, (n, table.n_cells))
         return Strengths(matrix, table.cell, self._extra(matrix, further))
@@ -145,33 +146,12 @@ class _Run:
         self.mark[others] = False
         return kept
 
-    def _extra(self, cells: sparse.csr_matrix, further: dict[int, list[tuple[float, Ints]]]) -> sparse.csr_matrix:
+    def _extra(self, cells: sparse.csr_matrix, further: list[tuple[int, float, Ints]]) -> sparse.csr_matrix:
         """What the clauses of `further` add to the cells' part."""
-        own, cell = np.zeros(self.table.n_cells), self.table.cell
-        c = np.zeros(len(self.mark))
-        counts, columns, values = np.zeros(len(self.patterns), np.int64), [np.zeros(0, np.int32)], [np.zeros(0)]
-        for p, clauses in further.items():
-            tokens, strength = clauses[0][1], np.full(len(clauses[0][1]), clauses[0][0])
-            if len(clauses) > 1:
-                for s, at in sorted(clauses, key=lambda item: item[0]):  # the largest is written last
-                    c[at] = s
-                tokens = distinct(np.concatenate([at for _, at in clauses]))
-                strength = c[tokens]
-                c[tokens] = 0
-            a, b = cells.indptr[p:p + 2]
-            if b > a:
-                own[cells.indices[a:b]] = cells.data[a:b]
-                strength = strength - own[cell[tokens]]
-                own[cells.indices[a:b]] = 0
-                tokens, strength = tokens[strength > 0], strength[strength > 0]
-            counts[p] = len(tokens)
-            columns.append(tokens.astype(np.int32))
-            values.append(strength)
-        start = np.concatenate([[0], np.cumsum(counts)])
-        order = np.fromiter(further, np.int64, len(further))
-        flat = np.argsort(order, kind="stable")  # `further` may have met a pattern late: rows ascend in the matrix
-        column, value = np.concatenate([columns[1 + i] for i in flat] or columns), np.concatenate([values[1 + i] for i in flat] or values)
-        return sparse.csr_matrix((value, column, start), shape=(len(self.patterns), len(self.mark)))
+        owner, start, token = _lists(further)
+        strength = np.array([s for _, s, _ in further], np.float64)
+        rows, column, value = kernels.beyond(owner, strength, start, token, cells.indptr, cells.indices, cells.data, self.table.cell, self.table.n_cells)
+        return sparse.csr_matrix((value, column, rows), shape=(len(self.patterns), len(self.mark)))
 
 
 def _intersect(cells: Sequence[Ints | None]) -> Ints | None:
@@ -184,12 +164,17 @@ def _intersect(cells: Sequence[Ints | None]) -> Ints | None:
     return out
 
 
+def _lists(parts: list[tuple[int, float, Ints]]) -> tuple[Ints, Ints, Ints]:
+    """The pattern of each part, where its list begins, and all lists one after another."""
+    start = np.concatenate([[0], np.cumsum([len(items) for _, _, items in parts])]).astype(np.int64)
+    return np.array([p for p, _, _ in parts], np.int64), start, np.concatenate([items for _, _, items in parts] or [np.zeros(0, np.int64)])
+
+
 def _flat(parts: list[tuple[int, float, Ints]]) -> tuple[Ints, Ints, Floats]:
     """One row per cell: pattern, cell, strength."""
-    length = np.array([len(cells) for _, _, cells in parts], np.int64)
-    owner = np.repeat(np.array([p for p, _, _ in parts], np.int64), length)
-    strength = np.repeat(np.array([s for _, s, _ in parts], np.float64), length)
-    return owner, np.concatenate([cells for _, _, cells in parts] or [np.zeros(0, np.int64)]), strength
+    owner, start, cells = _lists(parts)
+    length = np.diff(start)
+    return np.repeat(owner, length), cells, np.repeat(np.array([s for _, s, _ in parts], np.float64), length)
 
 
 def largest(row: Ints, column: Ints, value: Floats, shape: tuple[int, int]) -> sparse.csr_matrix:

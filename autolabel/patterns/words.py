@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel.excerpts import Excerpts
-from autolabel.patterns import segment
+from autolabel.patterns import kernels, segment
 
 Ints = NDArray[np.int64]
 K = TypeVar("K")
@@ -49,9 +49,7 @@ class Grouped:
 
     def union(self, keys: Ints) -> Ints:
         """The items of all `keys`, ascending, each once."""
-        if len(keys) == 1:
-            return self[int(keys[0])]
-        return distinct(self.gather(keys)[0])
+        return kernels.union(self.start, self.items, keys)
 
 
 def distinct(items: Ints) -> Ints:

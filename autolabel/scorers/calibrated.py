@@ -36,7 +36,7 @@ def secondary(result: dict[str, Any], rows: Ints, label: Ints, own: OwnSums, sum
         steps = json.loads(str(score.extra.get("isotonic", "[]")))
         if len(steps) == levels.first[p + 1] - levels.first[p]:
             fitted[levels.first[p]:levels.first[p + 1]] = [np.nan if v is None else v for _, v in steps]
-    tokens, positives, total = own.tokens.sum(0), own.positives.sum(0), own.a_level.sum(0)
+    tokens, positives, total = own.tokens.sum(0), own.positives.sum(0), own.a_level
     found = at_cut(levels, tokens, positives, cut)
     known = ~np.isnan(cut)
     for name, x in (("f1", np.where(known, found.f1, np.nan)), ("precision", np.where(known, found.precision, np.nan)),

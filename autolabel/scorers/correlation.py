@@ -126,7 +126,7 @@ def _scores(own: OwnSums, ids: Sequence[str], label_of_row: np.ndarray[tuple[int
         return []
     sums, levels = own.sums(), own.labels.levels
     rho, top = correlate(sums), peak(levels, own.tokens, own.positives)
-    tokens, positives, total = own.tokens.sum(0), own.positives.sum(0), own.a_level.sum(0)
+    tokens, positives, total = own.tokens.sum(0), own.positives.sum(0), own.a_level
     slope, intercept = linear(sums)
     documents = own.documents.count
     fitted, cut, merit = isotonic(levels, tokens, total), best_cut(levels, tokens, positives), objective(rho.rho, top.value)

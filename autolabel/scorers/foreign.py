@@ -39,7 +39,8 @@ class ForeignSums:
         self.pool = [k for k, w in enumerate(self.widths) if w - 1 < ENOUGH]
         pooled = np.unique(labels.pattern[np.isin(labels.layer, self.pool)])
         self.patterns = [pooled if k in self.pool else np.unique(labels.pattern[labels.of_layer(k)]) for k in range(len(self.widths))]
-        self.sums = [np.zeros((len(q), w)) for q, w in zip(self.patterns, self.widths, strict=True)]
+        self.sums: list[Floats | Floats32] = [np.zeros((len(q), w), np.float32) for q, w in zip(self.patterns, self.widths, strict=True)]
+        self._first = True  # float32 is enough for one chunk, half of the memory
         self.max_cells = max(64, table_bytes // (4 * max(1, sum(self.widths))))
         self.watchers: list[CellWatcher] = []  # what else wants the sums by cell
 
@@ -63,7 +64,7 @@ class ForeignSums:
         found = each(look_up, self.patterns)
         self._cells, self._by_token = [cells for cells, _ in found], [by_token for _, by_token in found]
         self._table = [np.zeros((len(kept), w), np.float32) for w in self.widths]
-        self._added = [x.zeros(w) for x, w in zip(self._by_token, self.widths, strict=True)]
+        self._here = [np.zeros(sums.shape, np.float32) for sums in self.sums]
         cell_token = np.zeros(n_cells, np.int64)
         cell_token[cell] = excerpts.tokens
         self._kept_token, self._kept_count, self._tokens_of = cell_token[kept], count[kept], excerpts.tokens
@@ -73,7 +74,7 @@ class ForeignSums:
         k, span = block.layer, block.batch.span
         slot = self._slot[span]
         add_rows(block.x, block.rows, block.signs, np.argsort(slot, kind="stable"), slot, self._table[k])
-        self._by_token[k].add(block.x, block.rows, block.signs, span, self._added[k])
+        self._by_token[k].add(block.x, block.rows, block.signs, span, self._here[k])
         rare = np.flatnonzero(slot < 0)
         if len(rare):
             for watch in self.watchers:
@@ -82,16 +83,14 @@ class ForeignSums:
     def end_chunk(self) -> None:
         """From sums by cell to sums by pattern."""
         def add_up(k: int) -> None:
-            table, cells, by_token = self._table[k], self._cells[k], self._by_token[k]
-            whole = cells.zeros(self.widths[k])
-            cells.add(table, np.arange(len(table)), np.ones(1, np.float32), slice(0, len(table)), whole)
-            self.sums[k][cells.live] += whole
-            self.sums[k][by_token.live] += self._added[k]
+            table, here = self._table[k], self._here[k]
+            self._cells[k].add(table, np.arange(len(table)), np.ones(1, np.float32), slice(0, len(table)), here)
+            self.sums[k] = here if self._first else np.add(self.sums[k], here, dtype=np.float64)
             for watch in self.watchers:
                 watch.rows(k, self._kept_token, self._kept_count.astype(np.float64), table)
 
         each(add_up, range(len(self._table)))
-        self._table, self._by_token, self._added, self._cells = [], [], [], []
+        self._table, self._by_token, self._here, self._cells, self._first = [], [], [], [], False
 
 
 class CellWatcher(Protocol):
@@ -106,28 +105,22 @@ class _ByKind:
     """Strengths of Q patterns on n tokens (or cells). Tokens on which all patterns say the same are of one kind, and are added up before they are
     multiplied: what is before a token, after it or near it recurs as words do."""
 
-    live: Ints  # [R] the patterns that fire anywhere
-    kind: Ints  # [n] -1 where none of them does
+    kind: Ints  # [n] -1 where no pattern fires
     start: NDArray[np.int32]  # [K + 1] where the entries of each kind begin
-    pattern: NDArray[np.int32]  # [E] which of `live`
+    pattern: NDArray[np.int32]  # [E]
     weight: Floats32  # [E]
 
     @classmethod
     def of(cls, strengths: sp.csr_matrix) -> _ByKind:
         """From [Q, n]."""
-        live = np.flatnonzero(np.diff(strengths.indptr))
-        by_token = strengths[live].tocsc()
+        by_token = strengths.tocsc()
         by_token.sort_indices()
         kind, first = alike(by_token.indptr, by_token.indices, by_token.data)
         one = sp.csr_matrix((by_token.data, by_token.indices, by_token.indptr), shape=by_token.shape[::-1])[first]
-        return cls(live, kind, one.indptr, one.indices, one.data)
-
-    def zeros(self, width: int) -> Floats32:
-        """[R, W] to add to."""
-        return np.zeros((len(self.live), width), np.float32)
+        return cls(kind, one.indptr, one.indices, one.data)
 
     def add(self, x: Floats32, rows: Ints, signs: Floats32, span: slice, total: Floats32) -> None:
-        """total [R, W] += strengths times a, for the tokens `span`; token i of them is row rows[i] of x, read as `Block` says."""
+        """total [Q, W] += strengths times a, for the tokens `span`; token i of them is row rows[i] of x, read as `Block` says."""
         kind = self.kind[span]
         add_kinds(x, rows, signs, np.argsort(kind, kind="stable"), kind, self.start, self.pattern, self.weight, total)
 
@@ -162,7 +155,7 @@ def foreign_null(sums: ForeignSums, n: float, c: Floats, c2: Floats, rho: Floats
         widths = [sums.widths[k] for k in group]
         first = np.zeros(len(sums.widths) + 1, np.int64)  # of the columns of each layer
         first[group], first[-1] = np.cumsum([0, *widths[:-1]]), sum(widths)
-        ac = sums.sums[group[0]] if len(group) == 1 else np.concatenate([sums.sums[k] for k in group], axis=1)
+        ac: Floats | Floats32 = sums.sums[group[0]] if len(group) == 1 else np.concatenate([sums.sums[k] for k in group], axis=1)
         mc, mc2 = np.array([totals[int(q)] for q in sums.patterns[group[0]]]).reshape(-1, 2).T / n
         ma, ma2 = (np.concatenate([x[k] for k in group]) / n for x in (a, a2))
         sa, sc = spread(ma, ma2), spread(mc, mc2)

@@ -64,10 +64,10 @@ def add_window(x: Floats32, rows: Ints, sign: np.float32, tau: Floats32, tau99: 
 
 @kernel
 def add_units(x: Floats32, rows: Ints, length: int, signs: Floats32, tau: Floats32, tau99: Floats32, scale: Floats32, group: Ints, coarse: Ints,
-              strata: int, window: int, total: Floats, square: Floats, strong: Floats, mass: Floats, stratum: Ints32) -> None:
-    """One window: rows [length] of `total` [groups, W], `square` and `strong` [coarse, W], and `mass` [coarse * strata, W] by the stratum of its
-    largest activation, largest * scale cut to 0 .. strata - 1 (0 where that is no number). mass [0, W]: nobody asked."""
-    width = x.shape[1]
+              window: int, total: Floats, square: Floats, strong: Floats, mass: Floats, stratum: Ints32) -> None:
+    """One window: rows [length] of `total` and `square` [groups, W], `strong` [coarse, W], and `mass` [strata, W] by the stratum of its largest
+    activation, largest * scale cut to 0 .. strata - 1 (0 where that is no number). mass [0, W]: nobody asked."""
+    width, strata = x.shape[1], len(mass)
     largest, hits, above, some = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.uint64)
     g, c, mine = group[window], coarse[window], rows[window * length:(window + 1) * length]
     for k in range(len(signs)):
@@ -83,7 +83,7 @@ def add_units(x: Floats32, rows: Ints, length: int, signs: Floats32, tau: Floats
                 some[n] = u
                 n += np.uint64(1) if above[u] > 0 else np.uint64(0)
             for u in some[:n]:
-                mass[c * strata + into[u], left + u] += above[u]
+                mass[into[u], left + u] += above[u]
 
 
 @kernel
@@ -106,7 +106,7 @@ def add_entries(row: Floats32, signs: Floats32, begin: int, end: int, level: Int
 
 @kernel
 def own_sums(x: Floats32, rows: Ints, length: int, signs: Floats32, tau: Floats32, tau99: Floats32, scale: Floats32, group: Ints, coarse: Ints,
-             strata: int, total: Floats, square: Floats, strong: Floats, mass: Floats, cell: Ints, first: int,
+             total: Floats, square: Floats, strong: Floats, mass: Floats, cell: Ints, first: int,
              cell_start: Ints32, cell_level: Ints32, cell_column: Ints32, added_start: Ints32, added_level: Ints32, added_column: Ints32,
              taken_start: Ints32, taken_level: Ints32, taken_column: Ints32, first_level: int, last_level: int, label: Ints,
              tokens_by_level: Floats32, total_by_level: Floats, strong_by_level: Floats, mass_by_label: Floats) -> None:
@@ -118,18 +118,17 @@ def own_sums(x: Floats32, rows: Ints, length: int, signs: Floats32, tau: Floats3
     low, one = np.minimum(tau, tau99), np.float32(1)
     stratum = np.zeros(len(tau), np.int32)
     for b in range(len(group)):
-        add_units(x, rows, length, signs, tau, tau99, scale, group, coarse, strata, b, total, square, strong, mass, stratum)
+        add_units(x, rows, length, signs, tau, tau99, scale, group, coarse, b, total, square, strong, mass, stratum)
         tokens, sums = tokens_by_level[group[b], first_level:last_level], total_by_level[group[b], first_level:last_level]
         hits = strong_by_level[coarse[b], first_level:last_level]
-        by_stratum = mass_by_label[coarse[b] * strata:(coarse[b] + 1) * strata] if len(mass) else mass_by_label[:0]
         for i in range(b * length, (b + 1) * length):
             row, c, t = x[rows[i]], cell[i], first + i
             add_entries(row, signs, cell_start[c], cell_start[c + 1], cell_level, cell_column, one, low, tau, tau99, tokens, sums, hits,
-                        by_stratum, stratum, label)
+                        mass_by_label, stratum, label)
             add_entries(row, signs, added_start[t], added_start[t + 1], added_level, added_column, one, low, tau, tau99, tokens, sums, hits,
-                        by_stratum, stratum, label)
+                        mass_by_label, stratum, label)
             add_entries(row, signs, taken_start[t], taken_start[t + 1], taken_level, taken_column, -one, low, tau, tau99, tokens, sums, hits,
-                        by_stratum, stratum, label)
+                        mass_by_label, stratum, label)
 
 
 @kernel
@@ -236,7 +235,7 @@ def level_sums(tokens: Floats32, total: Floats, value: Floats, first: Ints, begi
 
 
 @kernel
-def foreign_ranks(ac: Floats, n: float, mc: Floats, sc: Floats, ma: Floats, sa: Floats, which: Ints, column: Ints, left: Ints, right: Ints,
+def foreign_ranks(ac: Floats | Floats32, n: float, mc: Floats, sc: Floats, ma: Floats, sa: Floats, which: Ints, column: Ints, left: Ints, right: Ints,
                   rho: Floats) -> tuple[Ints, Ints, Ints]:
     """Of P labels, pattern which[p] on unit column[p], with rho[p]: on how many other units the pattern correlates as well (nan: not), on how many
     of the columns left[p] .. right[p] - 1, and how many labels of other units do on this one.

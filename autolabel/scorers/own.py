@@ -1,8 +1,8 @@
 """Every label on its own unit: the sums from which rho, peak, mass recall and calibration are read.
 
 Kept per group of documents (by hash of the document): tokens, sums of a and a^2 by unit; sums of c, c^2 and ac by label.
-Kept over coarser groups: tokens, positives and sums of a by level of strength, and the activation mass by stratum. Mass is
-the sum of a over tokens with a > tau; the stratum of a window is the tenth of the largest activation of *explain* in which
+Kept over coarser groups: tokens and positives by level of strength; over all: sums of a by level, and the activation mass by stratum.
+Mass is the sum of a over tokens with a > tau; the stratum of a window is the tenth of the largest activation of *explain* in which
 its maximum falls (what is above falls in the last one).
 """
 
@@ -43,8 +43,8 @@ class OwnSums:
         self._tokens, self._a_level = np.zeros((groups, n_levels), np.float32), np.zeros((groups, n_levels))
         self.positives = np.zeros((coarse, n_levels))
         self.unit_positives = [np.zeros((coarse, w)) for w in widths]
-        self.unit_mass = [np.zeros((coarse * STRATA, w)) for w in widths] if mass else []
-        self.label_mass = np.zeros((coarse * STRATA, n if mass else 0))
+        self.unit_mass = [np.zeros((STRATA, w)) for w in widths] if mass else []
+        self.label_mass = np.zeros((STRATA if mass else 0, n))
         self.documents = FirstDocuments(n)
         self._by_layer = [_LayerLevels(labels, k) for k in range(len(labels.layers))]
         self._firing = firing or Firing(labels)
@@ -85,7 +85,7 @@ class OwnSums:
         k, lay = block.layer, self._by_layer[block.layer]
         of, span, mass = self._entries[k], block.batch.span, self.unit_mass[k] if self.mass else np.zeros((0, lay.width))
         own_sums(block.x, block.rows, block.length, block.signs, lay.tau, lay.tau99, lay.scale, block.block % self.groups, block.block % self.coarse,
-                 STRATA, self.a[k], self.a2[k], self.unit_positives[k], mass, self._cell[span], span.start,
+                 self.a[k], self.a2[k], self.unit_positives[k], mass, self._cell[span], span.start,
                  of.by_cell.indptr, of.by_cell.data, of.by_cell.indices, of.added.indptr, of.added.data, of.added.indices,
                  of.taken.indptr, of.taken.data, of.taken.indices, lay.levels.start, lay.levels.stop, lay.label,
                  self._tokens, self._a_level, self.positives, self.label_mass)
@@ -97,10 +97,10 @@ class OwnSums:
 
         each(lambda some: level_sums(self._tokens, self._a_level, levels.value, levels.first, some.start, some.stop, self.c, self.c2, self.ac),
              stretches(self.groups, 32))
-        self.tokens, self.a_level = self._gather(self._tokens), self._gather(self._a_level)
+        self.tokens, self.a_level = self._gather(self._tokens), self._a_level.sum(0)
         self.tokens[:, zero] = self.n_coarse[:, None] - levels.per_label(self.tokens)
         self.positives[:, zero] = self.of_unit(self.unit_positives) - levels.per_label(self.positives)
-        self.a_level[:, zero] = self._gather(self.of_unit(self.a)) - levels.per_label(self.a_level)
+        self.a_level[zero] = self.of_unit([a.sum(0, keepdims=True) for a in self.a])[0] - levels.per_label(self.a_level)
         self._tokens, self._a_level = np.zeros((0, 0), np.float32), np.zeros((0, 0))
 
     def _gather(self, x: NDArray[np.floating]) -> Floats:
@@ -119,8 +119,7 @@ class OwnSums:
 
     def mass_recall(self) -> tuple[Floats, Floats]:
         """Share of the activation mass on which the label fires: [P] over all, [P, 10] by stratum; nan where there is no mass."""
-        fired = self.label_mass.reshape(self.coarse, STRATA, -1).sum(0)
-        total = self.of_unit([m.reshape(self.coarse, STRATA, -1).sum(0) for m in self.unit_mass])
+        fired, total = self.label_mass, self.of_unit(self.unit_mass)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(total.sum(0) > 0, fired.sum(0) / total.sum(0), np.nan), np.where(total > 0, fired / total, np.nan).T
 

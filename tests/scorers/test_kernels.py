@@ -27,10 +27,10 @@ def test_units_of_windows_longer_than_what_is_summed_in_float32(signs: list[int]
     tau, tau99 = np.full(wide, 0.5, np.float32), np.full(wide, 1.5, np.float32)
     scale = np.full(wide, strata / 2.5, np.float32)
     scale[0] = np.inf  # a unit that was silent on explain: whatever it does now is above its largest
-    total, square, strong, mass = np.zeros((4, wide)), np.zeros((4, wide)), np.zeros((2, wide)), np.zeros((2 * strata if wanted else 0, wide))
+    total, square, strong, mass = np.zeros((4, wide)), np.zeros((4, wide)), np.zeros((2, wide)), np.zeros((strata if wanted else 0, wide))
     group, coarse, stratum = np.array([3, 0, 3]), np.array([1, 0, 1]), np.zeros(wide, np.int32)
     for b in range(windows):
-        kernels.add_units(x, rows, length, s, tau, tau99, scale, group, coarse, strata, b, total, square, strong, mass, stratum)
+        kernels.add_units(x, rows, length, s, tau, tau99, scale, group, coarse, b, total, square, strong, mass, stratum)
     want = [np.zeros_like(y) for y in (total, square, strong, mass)]
     for b, here in enumerate(a.reshape(windows, length, wide)):
         want[0][group[b]] += here.sum(0)
@@ -38,7 +38,7 @@ def test_units_of_windows_longer_than_what_is_summed_in_float32(signs: list[int]
         want[2][coarse[b]] += (here > tau99).sum(0)
         if wanted:
             place = np.clip(here.max(0).astype(np.float32) * scale, 0, strata - 1).astype(int)
-            want[3][coarse[b] * strata + place, np.arange(wide)] += np.where(here > tau, here, 0).sum(0)
+            want[3][place, np.arange(wide)] += np.where(here > tau, here, 0).sum(0)
     for got, expected in zip((total, square, strong, mass), want, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-5)
 
