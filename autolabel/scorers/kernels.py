@@ -20,6 +20,67 @@ FLUSH = 64  # tokens that are summed in float32
 
 
 @kernel
+def nearest(value: Floats, begin: int, end: int, wanted: float) -> int:
+    """Which of begin .. end - 1 has the value that is nearest (sums of float32 are off by an ulp)."""
+    best = begin
+    for i in range(begin + 1, end):
+        if abs(value[i] - wanted) < abs(value[best] - wanted):
+            best = i
+    if begin == end or abs(value[best] - wanted) > 1e-3:
+        raise ValueError("a pattern predicted a strength that none of its clauses has")
+    return best
+
+
+@kernel
+def entries(cell_start: Ints32, cells: Ints32, strength: Floats, extra_start: Ints32, tokens: Ints32, extra: Floats, cell: Ints, n_cells: int,
+            pattern: Ints, column: Ints, first: Ints, value: Floats) -> tuple[Ints32, Ints32, Ints32, Ints32, Ints32, Ints32, Ints32, Ints32, Ints32]:
+    """Where P labels fire, as three lists of (level, unit) in the order of what they are at: by cell, what context adds by token, and what it takes
+    back by token; of each where the entries begin, levels and units.
+
+    Two sparse matrices say what patterns predict, strength [patterns, cells] and extra [patterns, tokens], which adds to that of the token's cell.
+    Label p runs pattern[p] on unit column[p] and can predict value[first[p]] .. value[first[p + 1] - 1].
+    """
+    by_cell, added, taken = np.zeros(n_cells + 1, np.int32), np.zeros(len(cell) + 1, np.int32), np.zeros(len(cell) + 1, np.int32)
+    own = np.zeros(n_cells)
+    level, unit = np.empty(0, np.int32), np.empty(0, np.int32)
+    more_level, more_unit, less_level, less_unit = level, unit, level, unit
+    for fill in (False, True):  # counted first
+        for p in range(len(pattern)):
+            q = pattern[p]
+            for e in range(cell_start[q], cell_start[q + 1]):
+                if strength[e] > 0:
+                    own[cells[e]] = strength[e]
+                    if fill:
+                        at = by_cell[cells[e]]
+                        level[at], unit[at] = nearest(value, first[p], first[p + 1], strength[e]), column[p]
+                    by_cell[cells[e]] += 1
+            for e in range(extra_start[q], extra_start[q + 1]):
+                t = tokens[e]
+                before = own[cell[t]]
+                if extra[e] > 0:
+                    if fill:
+                        more_level[added[t]], more_unit[added[t]] = nearest(value, first[p], first[p + 1], before + extra[e]), column[p]
+                    added[t] += 1
+                    if before > 0:
+                        if fill:
+                            less_level[taken[t]], less_unit[taken[t]] = nearest(value, first[p], first[p + 1], before), column[p]
+                        taken[t] += 1
+            for e in range(cell_start[q], cell_start[q + 1]):
+                own[cells[e]] = 0
+        for start in (by_cell, added, taken):  # from numbers to where they begin; from where they end back to that
+            total = 0
+            for i in range(len(start)):
+                here = start[i]
+                start[i] = total
+                total = here if fill else total + here
+        if not fill:
+            level, unit = np.empty(by_cell[-1], np.int32), np.empty(by_cell[-1], np.int32)
+            more_level, more_unit = np.empty(added[-1], np.int32), np.empty(added[-1], np.int32)
+            less_level, less_unit = np.empty(taken[-1], np.int32), np.empty(taken[-1], np.int32)
+    return by_cell, level, unit, added, more_level, more_unit, taken, less_level, less_unit
+
+
+@kernel
 def rectify(x: Floats32, rows: Ints, signs: Floats32, out: Floats32) -> None:
     """out [n, W] = a."""
     width, zero = x.shape[1], np.float32(0)

@@ -105,7 +105,8 @@ def error(g: Floats) -> tuple[Floats, Floats, Floats]:
     nan (and df nan) where fewer than two groups say anything.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        s2, s4, d = (g**2).sum(0), (g**4).sum(0), (np.nan_to_num(g) != 0).sum(0).astype(np.float64)
+        square = g * g
+        s2, s4, d = square.sum(0), (square * square).sum(0), ((g != 0) & (g == g)).sum(0).astype(np.float64)
         se = np.sqrt(s2 * d / (d - 1))
         spread = s4 - s2**2 / d
         df = np.where(spread > 0, 2 * s2**2 / spread, np.inf)
@@ -115,20 +116,19 @@ def error(g: Floats) -> tuple[Floats, Floats, Floats]:
 
 def correlate(s: Sums, confidence: float = 0.95) -> Correlation:
     """rho with its interval for every column of the sums."""
-    blocks = each(lambda columns: _correlate(s.columns(columns), confidence), stretches(s.c.shape[1], COLUMNS))
-    return blocks[0] if len(blocks) == 1 else Correlation(*(np.concatenate([getattr(b, f.name) for b in blocks]) for f in fields(Correlation)))
-
-
-def _correlate(s: Sums, confidence: float) -> Correlation:
     from scipy.stats import t as student
 
-    rho, g = influence(s)
-    se, df, d = error(g)
+    def some(columns: slice) -> tuple[Floats, ...]:
+        part = s.columns(columns)
+        rho, g = influence(part)
+        _, _, _, va, vc = moments(part)
+        live = np.broadcast_to((_column(part.n) > 0).sum(0), rho.shape)
+        return rho, *error(g), va, vc, live
+
+    rho, se, df, d, va, vc, live = (np.concatenate(x) for x in zip(*each(some, stretches(s.c.shape[1], COLUMNS)), strict=True))
     # a perfect correlation: every G_d is 0 but for rounding, whose df would mean nothing; all groups with tokens agree
-    perfect, live = np.abs(rho) > 1 - CLIP, np.broadcast_to((_column(s.n) > 0).sum(0), rho.shape)
-    df = np.where(perfect & (live > 1), live - 1.0, df)
-    se = np.where(perfect & (live > 1), np.nan_to_num(se), se)
-    _, _, _, va, vc = moments(s)
+    perfect = (np.abs(rho) > 1 - CLIP) & (live > 1)
+    df, se = np.where(perfect, live - 1.0, df), np.where(perfect, np.nan_to_num(se), se)
     z, half = fisher(rho, se)
     half = half * student.ppf(0.5 + confidence / 2, df)
     return Correlation(rho, np.tanh(z - half), np.tanh(z + half), se, df, d, ~(va > 0), ~(vc > 0))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from autolabel.stats.levels import Floats, Ints, Levels
 from autolabel.stats.paired import Difference
+from autolabel.threads import each
 
 CLIP = 1e-6
 
@@ -59,7 +60,7 @@ def peak(levels: Levels, tokens: Floats, positives: Floats, confidence: float = 
     """AUPRC of every label with its jackknife interval, from counts by group and level [G, L]."""
     all_tokens, all_positives = tokens.sum(0), positives.sum(0)
     value = average_precision(levels, all_tokens, all_positives)
-    theta = np.stack([logit(average_precision(levels, all_tokens - t, all_positives - h)) for t, h in zip(tokens, positives, strict=True)])
+    theta = np.stack(each(lambda g: logit(average_precision(levels, all_tokens - tokens[g], all_positives - positives[g])), range(len(tokens))))
     live = levels.per_label(tokens) > 0
     half, _ = _half(theta, live, confidence)
     z = logit(value)
@@ -84,7 +85,8 @@ def _half(theta: Floats, live: NDArray[np.bool_], confidence: float) -> tuple[Fl
     filled = np.where(live, np.nan_to_num(theta), 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         d = np.where(live, filled - filled.sum(0) / g, 0.0)
-        s2, s4 = (d**2).sum(0), (d**4).sum(0)
+        square = d * d
+        s2, s4 = square.sum(0), (square * square).sum(0)
         spread = s4 - s2**2 / g
         df = np.clip(np.where(spread > 0, 2 * s2**2 / spread, np.inf), 1.0, np.maximum(g - 1, 1))
         half = student.ppf(0.5 + confidence / 2, df) * np.sqrt((g - 1) / g * s2)
