@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,9 +52,8 @@ class Block:
         """From what a subject shows: x [B, T', U], content at x[:, span]."""
         if x.device.type != "cpu":
             x, span = x[:, span].cpu(), slice(0, span.stop - span.start)
-        rows = np.arange(x.shape[0], dtype=np.int64)[:, None] * x.shape[1] + np.arange(span.start, span.stop)
         signs = np.array([1 if side == "+" else -1 for side in layer.sides], np.float32)
-        return cls(number, batch, block, x.float().contiguous().view(-1, x.shape[2]).numpy(), rows.reshape(-1), signs, room)
+        return cls(number, batch, block, x.float().contiguous().view(-1, x.shape[2]).numpy(), _rows(len(x), x.shape[1], span.start, span.stop), signs, room)
 
     @property
     def length(self) -> int:
@@ -77,3 +76,9 @@ class Block:
     def a(self) -> Floats32:
         """[B, T, W] the same."""
         return self.flat.reshape(*self.batch.tokens.shape, -1)
+
+
+@lru_cache(maxsize=8)
+def _rows(windows: int, whole: int, start: int, stop: int) -> Ints:
+    """Rows of x read as [windows * whole, U] that are content, start .. stop - 1 of each window: the same for all layers of a batch."""
+    return (np.arange(windows, dtype=np.int64)[:, None] * whole + np.arange(start, stop)).reshape(-1)

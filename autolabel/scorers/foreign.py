@@ -39,8 +39,9 @@ class ForeignSums:
         self.pool = [k for k, w in enumerate(self.widths) if w - 1 < ENOUGH]
         pooled = np.unique(labels.pattern[np.isin(labels.layer, self.pool)])
         self.patterns = [pooled if k in self.pool else np.unique(labels.pattern[labels.of_layer(k)]) for k in range(len(self.widths))]
-        self.sums: list[Floats | Floats32] = [np.zeros((len(q), w), np.float32) for q, w in zip(self.patterns, self.widths, strict=True)]
-        self._first = True  # float32 is enough for one chunk, half of the memory
+        self._here = [np.zeros((len(q), w), np.float32) for q, w in zip(self.patterns, self.widths, strict=True)]  # of one chunk
+        self.sums: list[NDArray[np.floating]] = list(self._here)  # float64 from the second chunk on
+        self._first = True
         self.max_cells = max(64, table_bytes // (4 * max(1, sum(self.widths))))
         self.watchers: list[CellWatcher] = []  # what else wants the sums by cell
 
@@ -64,7 +65,7 @@ class ForeignSums:
         found = each(look_up, self.patterns)
         self._cells, self._by_token = [cells for cells, _ in found], [by_token for _, by_token in found]
         self._table = [np.zeros((len(kept), w), np.float32) for w in self.widths]
-        self._here = [np.zeros(sums.shape, np.float32) for sums in self.sums]
+        self._here = self._here if self._first else [np.zeros(sums.shape, np.float32) for sums in self.sums]
         cell_token = np.zeros(n_cells, np.int64)
         cell_token[cell] = excerpts.tokens
         self._kept_token, self._kept_count, self._tokens_of = cell_token[kept], count[kept], excerpts.tokens
@@ -85,7 +86,8 @@ class ForeignSums:
         def add_up(k: int) -> None:
             table, here = self._table[k], self._here[k]
             self._cells[k].add(table, np.arange(len(table)), np.ones(1, np.float32), slice(0, len(table)), here)
-            self.sums[k] = here if self._first else np.add(self.sums[k], here, dtype=np.float64)
+            if not self._first:
+                self.sums[k] = np.add(self.sums[k], here, dtype=np.float64)
             for watch in self.watchers:
                 watch.rows(k, self._kept_token, self._kept_count.astype(np.float64), table)
 
@@ -155,7 +157,7 @@ def foreign_null(sums: ForeignSums, n: float, c: Floats, c2: Floats, rho: Floats
         widths = [sums.widths[k] for k in group]
         first = np.zeros(len(sums.widths) + 1, np.int64)  # of the columns of each layer
         first[group], first[-1] = np.cumsum([0, *widths[:-1]]), sum(widths)
-        ac: Floats | Floats32 = sums.sums[group[0]] if len(group) == 1 else np.concatenate([sums.sums[k] for k in group], axis=1)
+        ac = sums.sums[group[0]] if len(group) == 1 else np.concatenate([sums.sums[k] for k in group], axis=1)
         mc, mc2 = np.array([totals[int(q)] for q in sums.patterns[group[0]]]).reshape(-1, 2).T / n
         ma, ma2 = (np.concatenate([x[k] for k in group]) / n for x in (a, a2))
         sa, sc = spread(ma, ma2), spread(mc, mc2)

@@ -296,7 +296,7 @@ def level_sums(tokens: Floats32, total: Floats, value: Floats, first: Ints, begi
 
 
 @kernel
-def foreign_ranks(ac: Floats | Floats32, n: float, mc: Floats, sc: Floats, ma: Floats, sa: Floats, which: Ints, column: Ints, left: Ints, right: Ints,
+def foreign_ranks(ac: NDArray[np.floating], n: float, mc: Floats, sc: Floats, ma: Floats, sa: Floats, which: Ints, column: Ints, left: Ints, right: Ints,
                   rho: Floats) -> tuple[Ints, Ints, Ints]:
     """Of P labels, pattern which[p] on unit column[p], with rho[p]: on how many other units the pattern correlates as well (nan: not), on how many
     of the columns left[p] .. right[p] - 1, and how many labels of other units do on this one.
