@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from autolabel.sampling.work import Work
 
 EVERY = 50.0  # seconds between checkpoints: with the batch and the writing, less than 60 s are ever done again
-STATE = 4  # of checkpoints: one that an earlier program left with other sums is not gone on with
+STATE = 5  # of checkpoints: one that an earlier program left with other sums is not gone on with
 TABLES = 1 << 30  # bytes of the tables by token type
 Place = tuple[str, str]  # (layer, site name)
 
@@ -283,8 +283,9 @@ class _Flow:
                     self.progress(self.done, self.total)
 
     def _chunks(self, split: Split) -> Iterator[Excerpts]:
-        """Excerpts in hash order, the first 256 by themselves."""
-        yield from (part for part in _parts(self._head(split)) if len(part))
+        """Excerpts in hash order, on explain the first 256 by themselves."""
+        first = self._head(split)
+        yield from (part for part in (_parts(first) if split == "explain" else (first,)) if len(part))
         yield from self.ahead.pop(split)[1]
 
     def _head(self, split: Split) -> Excerpts:
