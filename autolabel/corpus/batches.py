@@ -17,6 +17,7 @@ from autolabel.corpus import near
 from autolabel.corpus.normalise import normalise, split_of
 from autolabel.corpus.tokens import Encoder
 from autolabel.corpus.windows import cut, excerpt_id
+from autolabel.memory import uncollected
 from autolabel.types import Document
 
 DOCUMENTS, CHARACTERS = 4096, 1 << 20  # a batch holds at most so many: about 250,000 tokens, 100 MB while it is worked on
@@ -50,6 +51,7 @@ class Cutter:
         self._hash, self._context = tokenizer_hash, context
         self._shingler = near.Shingler()
 
+    @uncollected()
     def cut(self, documents: Sequence[Document], known: AbstractSet[int], room: int | None) -> Batch:
         """One batch. known: ids that the corpus holds already. room: stop after the document that fills so many tokens."""
         fresh: dict[int, Document] = {}
