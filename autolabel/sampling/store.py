@@ -55,13 +55,15 @@ class Keeper:
     def __init__(self, writer: Writer, model: str, run: str, vocabulary: Sequence[str]) -> None:
         """vocabulary: token strings by id; what is not in it is shown as its number."""
         self.writer, self.model, self.run, self.vocabulary = writer, model, run, vocabulary
-        self._thread = ThreadPoolExecutor(1, "keeper", initializer=torch.set_num_threads, initargs=(1,))
+        self._thread = ThreadPoolExecutor(1, "keeper")
+        self._maker = ThreadPoolExecutor(1, "columns", initializer=torch.set_num_threads, initargs=(1,))
 
     def __enter__(self) -> Keeper:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        for thread in (self._thread, self._maker):
+            thread.shutdown(wait=True, cancel_futures=True)
 
     def clear(self) -> None:
         """Delete every row of this model that an extraction writes."""
@@ -88,15 +90,16 @@ class Keeper:
         return self._write(split, [(one.site, partial(self._evident, one, split, n_excerpts)) for one in gathered])
 
     def _write(self, split: Split, waiting: list[tuple[Site, Callable[[], list[Rows]]]]) -> Future[None]:
-        """Each layer is made into columns, and what was gathered of it let go, before the next one."""
-        def work(con: duckdb.DuckDBPyConnection, group: list[Site], rows: list[Rows]) -> None:
+        """Each layer is made into columns, and what was gathered of it let go, before the next one; meanwhile the one before is inserted."""
+        def work(con: duckdb.DuckDBPyConnection, group: list[Site], made: list[Future[list[Rows]]]) -> None:
             self._forget(con, {site.layer for site in group}, split)
-            for table, same, columns in rows:
-                _insert(con, table, {"model": self.model, **same}, columns)
+            for layer in made:
+                for table, same, columns in layer.result():
+                    _insert(con, table, {"model": self.model, **same}, columns)
 
         def write() -> None:
             for group in grouped([site for site, _ in waiting], split):
-                self.writer.write(partial(work, group=group, rows=[row for _ in group for row in waiting.pop(0)[1]()]))
+                self.writer.write(partial(work, group=group, made=[self._maker.submit(waiting.pop(0)[1]) for _ in group]))
         return self._thread.submit(write)
 
     def _forget(self, con: duckdb.DuckDBPyConnection, layers: Iterable[str], split: Split) -> None:
