@@ -36,7 +36,7 @@ SHARED: dict[str, Callable[[F], F]] = {
     "db": click.option("--db", metavar="FILE", help="The catalogue's file [autolabel.duckdb]."),
     "model": click.option("--model", metavar="NAME", help="A model's name in the catalogue [the only one]."),
     "seed": click.option("--seed", type=int, help="Of everything random [0]."),
-    "device": click.option("--device", metavar="NAME", help="auto, cpu, cuda, mps [auto]."),
+    "device": click.option("--device", metavar="NAME", help="auto, cpu, cuda [auto]."),
     "dtype": click.option("--dtype", metavar="NAME", help="auto, float32, bfloat16, float16 [auto]."),
     "batch_size": click.option("--batch-size", type=int, help="Excerpts per forward pass [32]."),
     "threads": click.option("--threads", type=int, help="CPU threads [what the machine has]."),

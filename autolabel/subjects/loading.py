@@ -163,7 +163,7 @@ def choose_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         place = torch.device(device)
-        torch.empty(0, device=place)
+        torch.empty(0, dtype=torch.float64, device=place)  # sums are kept in it; mps has none
     except Exception as error:  # RuntimeError, AssertionError, ... by backend
         raise SubjectError(f"device {device!r} cannot be used here: {one_line(error)}") from error
     return place

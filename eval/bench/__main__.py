@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
     if quick:
         return
     REPORT.parent.mkdir(parents=True, exist_ok=True)
-    REPORT.write_text(report(lines), "utf-8")
+    REPORT.write_text(report(lines) + _kept(), "utf-8")
     print(f"written: {REPORT.relative_to(REPORT.parent.parent.parent)}")
 
 
@@ -124,6 +124,12 @@ def report(lines: list[Line]) -> str:
             "Ratios are medians over interleaved rounds of one run; rounds disturbed by other processes are left out.", "",
             "| what | measured | bar | note |", "|---|---|---|---|"]
     return "\n".join([*head, *(f"| {' | '.join(line)} |" for line in lines)]) + "\n"
+
+
+def _kept() -> str:
+    """The sections after the table, which other commands make."""
+    before = REPORT.read_text("utf-8") if REPORT.exists() else ""
+    return before[before.index("\n## "):] if "\n## " in before else ""
 
 
 def _cpuinfo() -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from autolabel.errors import ExtraError, SubjectError
 from autolabel.subjects import load_subject
-from autolabel.subjects.loading import DEMO_PACKAGE, check_versions
+from autolabel.subjects.loading import DEMO_PACKAGE, check_versions, choose_device
 
 BERT = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48, "max_position_embeddings": 16}
 
@@ -175,3 +175,10 @@ def test_the_package_alone_loads_no_torch() -> None:
     import subprocess
     code = "import sys, autolabel.subjects, autolabel.embeddings, autolabel.subjects.files; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == 0
+
+
+@pytest.mark.parametrize("device", ["abacus", "mps", "meta:x"])
+def test_a_device_that_cannot_be_used_is_one_line(device: str) -> None:
+    with pytest.raises(SubjectError, match=f"device '{device}' cannot be used here: ") as caught:
+        choose_device(device)
+    assert "\n" not in str(caught.value)
