@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -250,9 +250,16 @@ def _invert(keys: Sequence[K]) -> dict[K, list[int]]:
 
 def _blank(joined: str, start: Ints, end: Ints) -> NDArray[np.bool_]:
     """Whether the characters [start, end) are white space, and at least one."""
-    white = np.fromiter((c.isspace() for c in joined), np.int64, len(joined))
-    total = np.concatenate([[0], np.cumsum(white)])
+    white = _white()
+    codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
+    total = np.concatenate([[0], np.cumsum(white[np.minimum(codes, len(white) - 1)])])
     return np.asarray((end > start) & (total[end] - total[start] == end - start))
+
+
+@cache
+def _white() -> NDArray[np.bool_]:
+    """Whether a character is white space, by its code; the last one stands for all that follow, none of which is."""
+    return np.array([chr(code).isspace() for code in range(0x3002)])
 
 
 def _surface_key(surface: Ints, first: Ints, last: Ints, n: int) -> Ints:
