@@ -154,8 +154,10 @@ class TypeSums:
         for first in range(0, len(self.table), BLOCK):  # so that no second table is ever in memory
             part = slice(first, first + BLOCK)
             keep, n = repeated[part], self.table.count[part].astype(np.float64)
-            mean = self.sum[:len(self.table)][part].double().cpu().numpy()[keep] / n[keep, None]
-            between += (n[keep, None] * (mean - pivot) ** 2).sum(0)
+            mean = self.sum[:len(self.table)][part].cpu().numpy()[keep].astype(np.float64)
+            mean /= n[keep, None]
+            mean -= pivot
+            between += np.multiply(np.square(mean, out=mean), n[keep, None], out=mean).sum(0)
         within = np.maximum(square - self.alone_square.cpu().numpy() - between, 0.0) / freedom
         varies = variance > 0
         eta[varies] = 1 - within[varies] / variance[varies]
