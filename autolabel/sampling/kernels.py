@@ -2,7 +2,7 @@
 
 x [R, U] is a batch as it stands in memory, a row to a token, special tokens included; lists of row numbers say which tokens count. The
 innermost loops run over units, few arrays at a time, so that each becomes vector instructions and the row stays in the first cache.
-Sums are taken in float32 over at most STRETCH tokens and go on in float64. An array of length 0 switches its part off.
+Sums are taken in float32 over at most STRETCH tokens and go on in float64.
 """
 
 from __future__ import annotations
@@ -24,67 +24,88 @@ NOBODY = np.iinfo(np.int64).max  # the id of an empty place
 
 
 @kernel
-def look(x: Floats32, at: Ints, window: Ints, slot: Ints, kind: Ints, alone: Bools,
-         pivot: Floats32, total: Floats, square: Floats, high: Floats32, low: Floats32,
-         sign: int, a_pivot: Floats32, a_total: Floats, a_square: Floats, fired: Floats,
-         table: Floats32, position: Floats, rest: Floats, alone_square: Floats) -> None:
-    """Explain: tokens at[n] of window[n], those of one kind[n] (row of the table) one after another.
+def look(x: Floats32, at: Ints, window: Ints, pivot: Floats32, total: Floats, square: Floats, high: Floats32, low: Floats32,
+         sign: int, a_pivot: Floats32, a_total: Floats, a_square: Floats, fired: Floats) -> None:
+    """Tokens at[n] of window[n], those of a window one after another.
 
-    Of x: total and square [U] of x - pivot; high and low [B, U] by window. Of a = max(sign x, 0): a_total and a_square [U] of a - a_pivot,
-    fired [U], table[kind] [U], (position, then rest)[slot] [U] and, of tokens that are alone[n], alone_square [U] of a - a_pivot.
+    Of x: total and square [U] of x - pivot; high and low [B, U] by window. Of a = max(sign x, 0): a_total and a_square [U] of a - a_pivot, fired
+    [U]. Four tokens at a time, as sums would else be fetched for each; where a window ends sooner, rows that add nothing stand in.
     """
-    units, n = x.shape[1], len(at)
-    of_x, by_kind = len(pivot) > 0, len(table) > 0
-    of_a = len(a_pivot) > 0
+    units, n, s = x.shape[1], len(at), np.float32(sign)
+    of_x, of_a = len(pivot) > 0, len(a_pivot) > 0
     s1, s2, a1, a2 = np.zeros(units, np.float32), np.zeros(units, np.float32), np.zeros(units, np.float32), np.zeros(units, np.float32)
-    count, same = np.zeros(units, np.float32), np.zeros(units, np.float32)
-    length = len(position)
-    every = np.zeros((slot.max() + 1 if by_kind and n else 0, units), np.float32)
-    s = np.float32(sign)
-    for i in range(n):
-        v = x[at[i]]
+    count, none, still = np.zeros(units, np.float32), np.zeros(units, np.float32), s * a_pivot
+    for begin in range(0, n, STRETCH):
+        end, i = min(begin + STRETCH, n), begin
+        while i < end:
+            here, m = window[i], 1
+            while m < 4 and i + m < end and window[i + m] == here:
+                m += 1
+            v0 = x[at[i]]
+            if of_x:
+                v1, v2, v3 = x[at[i + 1]] if m > 1 else pivot, x[at[i + 2]] if m > 2 else pivot, x[at[i + 3]] if m > 3 else pivot
+                for u in range(units):
+                    d0, d1, d2, d3 = v0[u] - pivot[u], v1[u] - pivot[u], v2[u] - pivot[u], v3[u] - pivot[u]
+                    s1[u] += (d0 + d1) + (d2 + d3)
+                    s2[u] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+                v1, v2, v3 = x[at[i + 1]] if m > 1 else v0, x[at[i + 2]] if m > 2 else v0, x[at[i + 3]] if m > 3 else v0
+                top, bottom = high[here], low[here]
+                for u in range(units):
+                    d0, d1, d2, d3, most, least = v0[u], v1[u], v2[u], v3[u], top[u], bottom[u]
+                    most = d0 if d0 > most else most  # one after another: what is no number is passed over
+                    most = d1 if d1 > most else most
+                    most = d2 if d2 > most else most
+                    top[u] = d3 if d3 > most else most
+                    least = d0 if d0 < least else least
+                    least = d1 if d1 < least else least
+                    least = d2 if d2 < least else least
+                    bottom[u] = d3 if d3 < least else least
+            v1, v2, v3 = x[at[i + 1]] if m > 1 else none, x[at[i + 2]] if m > 2 else none, x[at[i + 3]] if m > 3 else none
+            for u in range(units):
+                count[u] += ((ONE if s * v0[u] > ZERO else ZERO) + (ONE if s * v1[u] > ZERO else ZERO)) + (
+                    (ONE if s * v2[u] > ZERO else ZERO) + (ONE if s * v3[u] > ZERO else ZERO))
+            if of_a:
+                v1, v2, v3 = x[at[i + 1]] if m > 1 else still, x[at[i + 2]] if m > 2 else still, x[at[i + 3]] if m > 3 else still
+                for u in range(units):
+                    d0, d1, d2, d3 = s * v0[u], s * v1[u], s * v2[u], s * v3[u]
+                    d0, d1 = (d0 if d0 > ZERO else ZERO) - a_pivot[u], (d1 if d1 > ZERO else ZERO) - a_pivot[u]
+                    d2, d3 = (d2 if d2 > ZERO else ZERO) - a_pivot[u], (d3 if d3 > ZERO else ZERO) - a_pivot[u]
+                    a1[u] += (d0 + d1) + (d2 + d3)
+                    a2[u] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+            i += m
         if of_x:
-            for u in range(units):
-                d = v[u] - pivot[u]
-                s1[u] += d
-                s2[u] += d * d
-            top, bottom = high[window[i]], low[window[i]]
-            for u in range(units):
-                top[u] = v[u] if v[u] > top[u] else top[u]
-                bottom[u] = v[u] if v[u] < bottom[u] else bottom[u]
-        for u in range(units):
-            count[u] += ONE if s * v[u] > ZERO else ZERO
+            _pour(s1, total)
+            _pour(s2, square)
         if of_a:
+            _pour(a1, a_total)
+            _pour(a2, a_square)
+        _pour(count, fired)
+
+
+@kernel
+def add_types(x: Floats32, at: Ints, slot: Ints, kind: Ints, alone: Bools, sign: int, a_pivot: Floats32, table: Floats32, position: Floats,
+              rest: Floats, alone_square: Floats) -> None:
+    """Tokens at[n], those of one kind[n] (row of the table) one after another. Of a = max(sign x, 0): table[kind] [U], (position, then rest)[slot] [U]
+    and, of tokens that are alone[n], alone_square [U] of a - a_pivot."""
+    units, n, length, s = x.shape[1], len(at), len(position), np.float32(sign)
+    every, same = np.zeros((slot.max() + 1 if n else 0, units), np.float32), np.zeros(units, np.float32)
+    for i in range(n):
+        v, here = x[at[i]], every[slot[i]]
+        for u in range(units):
+            a = s * v[u]
+            a = a if a > ZERO else ZERO
+            here[u] += a
+            same[u] += a
+        if alone[i]:
             for u in range(units):
                 a = s * v[u]
                 d = (a if a > ZERO else ZERO) - a_pivot[u]
-                a1[u] += d
-                a2[u] += d * d
-        if by_kind:
-            here = every[slot[i]]
+                alone_square[u] += np.float64(d) * np.float64(d)
+        if i + 1 == n or kind[i + 1] != kind[i]:
+            row = table[kind[i]]
             for u in range(units):
-                a = s * v[u]
-                a = a if a > ZERO else ZERO
-                here[u] += a
-                same[u] += a
-            if alone[i]:
-                for u in range(units):
-                    a = s * v[u]
-                    d = (a if a > ZERO else ZERO) - a_pivot[u]
-                    alone_square[u] += np.float64(d) * np.float64(d)
-            if i + 1 == n or kind[i + 1] != kind[i]:
-                row = table[kind[i]]
-                for u in range(units):
-                    row[u] += same[u]
-                    same[u] = ZERO
-        if i % STRETCH == STRETCH - 1 or i + 1 == n:
-            if of_x:
-                _pour(s1, total)
-                _pour(s2, square)
-            if of_a:
-                _pour(a1, a_total)
-                _pour(a2, a_square)
-            _pour(count, fired)
+                row[u] += same[u]
+                same[u] = ZERO
     for t in range(len(every)):
         _pour(every[t], position[t] if t < length else rest[t - length])
 
@@ -98,17 +119,28 @@ def _pour(some: Floats32, total: Floats) -> None:
 
 @kernel
 def spread(x: Floats32, at: Ints, window: Ints, sign: int, mean: Floats32, high: Floats32, square: Floats32) -> None:
-    """Select and test: high [B, U] the largest a = max(sign x, 0) of each window, square [B, U] its sum of (a - mean)^2."""
-    units, s = x.shape[1], np.float32(sign)
-    for i in range(len(at)):
-        v, top, sums = x[at[i]], high[window[i]], square[window[i]]
+    """Select and test: high [B, U] the largest a = max(sign x, 0) of each window, square [B, U] its sum of (a - mean)^2. Tokens as in `look`."""
+    units, n, s, i = x.shape[1], len(at), np.float32(sign), 0
+    still = s * mean
+    while i < n:
+        here, m = window[i], 1
+        while m < 4 and i + m < n and window[i + m] == here:
+            m += 1
+        v0, top, sums = x[at[i]], high[here], square[here]
+        v1, v2, v3 = x[at[i + 1]] if m > 1 else v0, x[at[i + 2]] if m > 2 else v0, x[at[i + 3]] if m > 3 else v0
         for u in range(units):
-            a = s * v[u]
-            top[u] = a if a > top[u] else top[u]
+            d0, d1, d2, d3, most = s * v0[u], s * v1[u], s * v2[u], s * v3[u], top[u]
+            most = d0 if d0 > most else most
+            most = d1 if d1 > most else most
+            most = d2 if d2 > most else most
+            top[u] = d3 if d3 > most else most
+        v1, v2, v3 = x[at[i + 1]] if m > 1 else still, x[at[i + 2]] if m > 2 else still, x[at[i + 3]] if m > 3 else still
         for u in range(units):
-            a = s * v[u]
-            d = (a if a > ZERO else ZERO) - mean[u]
-            sums[u] += d * d
+            d0, d1, d2, d3 = s * v0[u], s * v1[u], s * v2[u], s * v3[u]
+            d0, d1 = (d0 if d0 > ZERO else ZERO) - mean[u], (d1 if d1 > ZERO else ZERO) - mean[u]
+            d2, d3 = (d2 if d2 > ZERO else ZERO) - mean[u], (d3 if d3 > ZERO else ZERO) - mean[u]
+            sums[u] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+        i += m
 
 
 @kernel

@@ -33,7 +33,7 @@ class Moments:
     def about(self, content: Content, sign: int) -> NDArray[np.float32]:
         """[U] the pivot, which is the mean of x (sign 0) or of a over the first tokens of the first batch (on a CPU)."""
         if self.pivot is None:
-            first = torch.from_numpy(content.flat[np.sort(content.read().at)[:STRETCH]]).double()
+            first = torch.from_numpy(content.flat[content.read().at[:STRETCH]]).double()
             self.pivot = ((first * sign).clamp_min_(0) if sign else first).mean(0).float()
         pivot: NDArray[np.float32] = self.pivot.numpy()
         return pivot

@@ -207,16 +207,17 @@ class HeadSite:
 def look(content: Content, moments: Moments, sides: Iterable[ExplainSide]) -> tuple[Tensor, Tensor]:
     """All sums over one batch on a CPU; the largest and the smallest x of each window, [B, U]."""
     high, low = content.per_window(-torch.inf), content.per_window(torch.inf)
-    flat, tokens, length = content.flat, content.read(), content.x.shape[1]
+    flat, tokens, typed, length = content.flat, content.read(), content.read_types(), content.x.shape[1]
     lists = content.work.lists(content.x.device)
     none, no = np.zeros(0, np.float32), np.zeros(0)
     whole = (moments.about(content, 0), moments.sum.numpy(), moments.square.numpy(), high.numpy(), low.numpy())
     moments.n += lists.n
     for side in sides:
         types, a = side.types, side.moments
-        kernels.look(flat, tokens.at, tokens.window, tokens.slot, tokens.kind, tokens.alone, *whole, side.sign,
-                     a.about(content, side.sign), a.sum.numpy(), a.square.numpy(), side.fired.numpy(),
-                     types.sum.numpy(), types.position[:length].numpy(), types.rest[:length].numpy(), types.alone_square.numpy())
+        pivot = a.about(content, side.sign)
+        kernels.look(flat, tokens.at, tokens.window, *whole, side.sign, pivot, a.sum.numpy(), a.square.numpy(), side.fired.numpy())
+        kernels.add_types(flat, typed.at, typed.slot, typed.kind, typed.alone, side.sign, pivot, types.sum.numpy(),
+                          types.position[:length].numpy(), types.rest[:length].numpy(), types.alone_square.numpy())
         a.n += lists.n
         types.count(lists)
         whole = (none, no, no, high.numpy(), low.numpy())  # once is enough

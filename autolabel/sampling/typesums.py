@@ -98,7 +98,7 @@ class TypeSums:
     def add(self, content: Content, a: Tensor, pivot: Tensor, mean: Tensor | None) -> None:
         """a [B, T, U] >= 0 of one batch, contiguous, 0 at special ids; its mean over windows [T, U] where it is known.
 
-        On an accelerator; on a CPU `kernels.look` adds.
+        On an accelerator; on a CPU `kernels.add_types` adds.
         """
         lists, length, flat = content.work.lists(a.device), a.shape[1], a.view(-1, a.shape[-1])
         bags = lists.bags

@@ -24,12 +24,19 @@ LOW = (1 << 29) - 1  # the bits of a float64 that are 0 where it was a float32
 
 @dataclass(frozen=True)
 class Reading:
-    """The n tokens of a batch that count, in the order in which a kernel reads them: by type on explain, else by window."""
+    """The n tokens of a batch that count, window by window."""
 
     at: Ints  # [n] rows of x read as [B * T', U]
     window: Ints  # [n]
+
+
+@dataclass(frozen=True)
+class TypedReading:
+    """The same, type by type."""
+
+    at: Ints  # [n]
     slot: Ints  # [n] position; + T where the type takes no part in the means by position
-    kind: Ints  # [n] row of the table of types; empty where there is no table
+    kind: Ints  # [n] row of the table of types
     alone: Bools  # [n] the type says nothing about variance within a type
 
 
@@ -76,20 +83,26 @@ class Work:
         self._lists: BatchTokens | None = None
         self._numbers: Numbers | None = None
         self._read: dict[tuple[int, int], Reading] = {}
+        self._typed: dict[tuple[int, int], TypedReading] = {}
 
     def read(self, start: int, whole: int) -> Reading:
         """Its tokens where the content begins at position `start` of `whole`."""
         if (start, whole) not in self._read:
             windows, positions = np.nonzero(self.valid)
-            slot, kind, alone = positions, np.zeros(0, np.int64), np.zeros(0, np.bool_)
-            if self.table is not None:
-                kind = self.table.row(self.tokens[windows, positions])
-                order = np.argsort(kind, kind="stable")
-                windows, positions, kind = windows[order], positions[order], kind[order]
-                slot = positions + np.where(self.table.eligible[kind], 0, self.tokens.shape[1])
-                alone = ~self.table.repeated[kind]
-            self._read[start, whole] = Reading(windows * whole + start + positions, windows, slot, kind, alone)
+            self._read[start, whole] = Reading(windows * whole + start + positions, windows)
         return self._read[start, whole]
+
+    def read_types(self, start: int, whole: int) -> TypedReading:
+        """The same, in the order of the table of types."""
+        if (start, whole) not in self._typed:
+            assert self.table is not None
+            windows, positions = np.nonzero(self.valid)
+            kind = self.table.row(self.tokens[windows, positions])
+            order = np.argsort(kind, kind="stable")
+            windows, positions, kind = windows[order], positions[order], kind[order]
+            slot = positions + np.where(self.table.eligible[kind], 0, self.tokens.shape[1])
+            self._typed[start, whole] = TypedReading(windows * whole + start + positions, slot, kind, ~self.table.repeated[kind])
+        return self._typed[start, whole]
 
     def lists(self, device: torch.device) -> BatchTokens:
         """How many its tokens are, and (on an accelerator) what they are summed into."""
@@ -126,6 +139,10 @@ class Content:
     def read(self) -> Reading:
         """Which rows of `flat` count."""
         return self.work.read(self._start, self._whole)
+
+    def read_types(self) -> TypedReading:
+        """The same, type by type."""
+        return self.work.read_types(self._start, self._whole)
 
     def windows(self, sign: int) -> tuple[Floats32, Ints, int, int, Bools]:
         """What a kernel copies the tokens of a window from: x, the first row of each window, its length, the sign of a, special ids."""

@@ -116,9 +116,11 @@ def add_window(x: Floats32, rows: Ints, sign: np.float32, tau: Floats32, tau99: 
                 m, q = tau[u], tau99[u]
                 mass[u] += ((a0 if a0 > m else zero) + (a1 if a1 > m else zero)) + ((a2 if a2 > m else zero) + (a3 if a3 > m else zero))
                 strong[u] += ((one if a0 > q else zero) + (one if a1 > q else zero)) + ((one if a2 > q else zero) + (one if a3 > q else zero))
-                a0, a2 = a0 if a0 > a1 else a1, a2 if a2 > a3 else a3
-                a0 = a0 if a0 > a2 else a2
-                largest[u] = a0 if a0 > largest[u] else largest[u]
+                most = largest[u]
+                most = a0 if a0 > most else most
+                most = a1 if a1 > most else most
+                most = a2 if a2 > most else most
+                largest[u] = a3 if a3 > most else most
         total += t
         square += s
 

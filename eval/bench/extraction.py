@@ -135,9 +135,8 @@ def compared(subject: Subject, windows: Ints, batch_size: int) -> list[tuple[str
             high, low = content.per_window(-torch.inf), content.per_window(torch.inf)
             tokens, flat, none, no = content.read(), content.flat, np.zeros(0, np.float32), np.zeros(0)
             pivot = self.moments.about(content, 0)
-            kernels.look(flat, tokens.at, tokens.window, tokens.slot, tokens.kind, tokens.alone, pivot, self.moments.sum.numpy(),
-                         self.moments.square.numpy(), high.numpy(), low.numpy(), 1, none, no, no, self.fired.numpy(), none[:, None],
-                         no[:, None], no[:, None], no)
+            kernels.look(flat, tokens.at, tokens.window, pivot, self.moments.sum.numpy(), self.moments.square.numpy(), high.numpy(), low.numpy(),
+                         1, none, no, no, self.fired.numpy())
             self.moments.n += len(tokens.at)
             return high, low
 
