@@ -19,6 +19,7 @@ Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 STRETCH = 64
+SOME = 32  # units whose tokens are copied together
 ZERO, ONE = np.float32(0), np.float32(1)
 NOBODY = np.iinfo(np.int64).max  # the id of an empty place
 
@@ -151,12 +152,18 @@ def keep(value: Floats32, ids: Ints, x: Floats32, first: Ints, length: int, sign
     kept and kept_id [C, K], rows [C, K, T]; bar [C] what a value must reach, worst [C] the place that goes next. special [B, length] tokens
     have a = 0.
     """
+    cells = value.shape[1]
+    cell, place = np.empty(cells, np.int64), np.empty(cells, np.int64)
     for b in range(len(ids)):
-        for c in range(value.shape[1]):
+        n = 0
+        for c in range(cells):
             if value[b, c] >= bar[c]:
-                place = _enter(value[b, c], ids[b], c, kept, kept_id, bar, worst)
-                if place >= 0 and rows.shape[2]:
-                    _copy(x, first[b], length, c, sign, special, b, rows[c, place])
+                where = _enter(value[b, c], ids[b], c, kept, kept_id, bar, worst)
+                if where >= 0:
+                    cell[n], place[n] = c, where
+                    n += 1
+        if rows.shape[2]:
+            _copy(x, first[b], length, sign, special, b, cell[:n], cell[:n], place[:n], rows)
 
 
 @kernel
@@ -165,17 +172,21 @@ def stratify(peak: Floats32, scale: Floats32, near: Floats32, ids: Ints, x: Floa
     """The same for the strata of peak * scale [B, U] (cell = stratum * U + unit), which are counted; the value is near [B], however large the peak."""
     units = peak.shape[1]
     last = np.float32(len(count) // units - 1)
+    unit, cell, place = np.empty(units, np.int64), np.empty(units, np.int64), np.empty(units, np.int64)
     for b in range(len(ids)):
+        n = 0
         for u in range(units):
             tenth = peak[b, u] * scale[u]
             tenth = tenth if tenth > ZERO else ZERO
             tenth = tenth if tenth < last else last
-            cell = np.int64(tenth) * units + u
-            count[cell] += 1
-            if near[b] >= bar[cell]:
-                place = _enter(near[b], ids[b], cell, kept, kept_id, bar, worst)
-                if place >= 0:
-                    _copy(x, first[b], length, u, sign, special, b, rows[cell, place])
+            c = np.int64(tenth) * units + u
+            count[c] += 1
+            if near[b] >= bar[c]:
+                where = _enter(near[b], ids[b], c, kept, kept_id, bar, worst)
+                if where >= 0:
+                    unit[n], cell[n], place[n] = u, c, where
+                    n += 1
+        _copy(x, first[b], length, sign, special, b, unit[:n], cell[:n], place[:n], rows)
 
 
 @kernel
@@ -215,14 +226,24 @@ def _enter(value: Any, number: Any, cell: Any, kept: Floats32, kept_id: Ints, ba
 
 
 @kernel
-def _copy(x: Floats32, first: Any, length: Any, unit: Any, sign: Any, special: Bools, b: Any, row: Floats32) -> None:
-    s = np.float32(sign)
-    for t in range(length):
-        a = s * x[first + t, unit]
-        row[t] = a if a > ZERO else ZERO
-    if len(special):
+def _copy(x: Floats32, first: Any, length: Any, sign: Any, special: Bools, b: Any, unit: Ints, cell: Ints, place: Ints, rows: Floats32) -> None:
+    """a of the tokens of one window, of unit[i], to rows[cell[i], place[i]] for every i. Tokens are read one after another and put down in a corner of
+    the cache first: a unit's numbers stand on as many pages of memory as it has tokens."""
+    s, held = np.float32(sign), np.empty((SOME, length), np.float32)
+    for begin in range(0, len(cell), SOME):
+        n = min(SOME, len(cell) - begin)
         for t in range(length):
-            if special[b, t]:
-                row[t] = ZERO
-    for t in range(length, len(row)):
-        row[t] = np.nan
+            v = x[first + t]
+            for i in range(n):
+                a = s * v[np.uint64(unit[begin + i])]
+                held[i, t] = a if a > ZERO else ZERO
+        if len(special):
+            for t in range(length):
+                if special[b, t]:
+                    held[:n, t] = ZERO
+        for i in range(n):
+            row = rows[cell[begin + i], place[begin + i]]
+            for t in range(length):
+                row[t] = held[i, t]
+            for t in range(length, len(row)):
+                row[t] = np.nan
