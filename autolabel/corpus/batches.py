@@ -45,8 +45,8 @@ class Cutter:
     """Tokenises and cuts documents for one tokenizer and context length."""
 
     def __init__(self, tokenizer: Any, tokenizer_hash: str, context: int) -> None:  # Any: a transformers fast tokenizer
-        # All cores; said aloud, so that a later fork (of a killable child) brings no warning.
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+        # One thread: several wait for each other's memory (memory.py gives all of them one arena) and took half as long again.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         self._encoder = Encoder(tokenizer)
         self._hash, self._context = tokenizer_hash, context
         self._shingler = near.Shingler()
