@@ -1,13 +1,14 @@
-"""Pages that are freed are used again, whichever thread freed them."""
+"""Pages that are freed are used again, whichever thread freed them; searches for cycles wait."""
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 
 import pytest
 
-from autolabel.memory import keep_pages
+from autolabel.memory import keep_pages, uncollected
 
 WORK = """
 import resource, sys, threading
@@ -36,3 +37,15 @@ def faults(how: str) -> int:
 @pytest.mark.skipif(not sys.platform.startswith("linux") or not keep_pages(), reason="only glibc can be told")
 def test_threads_use_freed_pages_again():
     assert faults("keep") < faults("default") / 2
+
+
+def test_cycles_are_looked_for_again_afterwards() -> None:
+    assert gc.isenabled()
+    with uncollected():
+        assert not gc.isenabled()
+        with uncollected():
+            pass
+        assert not gc.isenabled()  # the inner one leaves it to the outer
+    with pytest.raises(ZeroDivisionError), uncollected():
+        _ = 1 / 0
+    assert gc.isenabled()
