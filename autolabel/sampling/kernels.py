@@ -1,7 +1,7 @@
-"""What is counted of a layer on a CPU, in one reading of its activations.
+"""What is counted of a layer on a CPU, in one reading of its activations and, on explain, another by token type.
 
 x [R, U] is a batch as it stands in memory, a row to a token, special tokens included; lists of row numbers say which tokens count. The
-innermost loops run over units, few arrays at a time, so that each becomes vector instructions and the row stays in the first cache.
+innermost loops run over units, so that each becomes vector instructions and the rows stay in the first cache.
 Sums are taken in float32 over at most STRETCH tokens and go on in float64.
 """
 

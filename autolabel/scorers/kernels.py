@@ -1,8 +1,8 @@
 """The inner loops of scoring, compiled: what the windows of a batch add up to, by unit, by level of a label, by cell and by pattern.
 
 What a model gave is read where it lies, x [R, U], and rectified on the way: unit w = k * U + u of W is neuron u on the k-th side,
-a = max(signs[k] * x[:, u], 0); token i of a batch is row rows[i]. Arrays are C-contiguous. The innermost loops run along a row and touch few
-arrays at a time, so that they become vector instructions while the row stays in the cache.
+a = max(signs[k] * x[:, u], 0); token i of a batch is row rows[i]. Arrays are C-contiguous. The innermost loops run along a row, so that they
+become vector instructions while the row stays in the cache.
 """
 
 from __future__ import annotations
