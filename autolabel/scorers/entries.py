@@ -22,7 +22,6 @@ from autolabel.scorers.labels import Labels
 from autolabel.threads import each
 
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 class Strengths(Protocol):
