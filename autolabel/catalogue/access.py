@@ -59,7 +59,7 @@ def reading(path: Path, memory: str = "512MB", threads: int = 2, patience: float
         if way.connection is not None:
             yield way.connection
             return
-        with _closing(_knock(path, True, read_config(memory, threads), patience)) as connection:
+        with _closing(_knock(path, True, read_config(memory, threads), patience)) as connection, _interruptible():
             yield connection
 
 
@@ -73,7 +73,8 @@ def writing(path: Path, memory: str = "512MB", patience: float = 600.0) -> Itera
         config = write_config(memory) | {"storage_compatibility_version": STORAGE}
         way.connection = _knock(path, False, config, patience)
         try:
-            yield way.connection
+            with _interruptible():
+                yield way.connection
         finally:
             connection, way.connection = way.connection, None
             # A failed checkpoint at closing leaves the log, which is as safe.
@@ -88,6 +89,17 @@ def _closing(connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyC
     finally:
         with suppress(duckdb.Error):
             connection.close()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C as KeyboardInterrupt, which DuckDB makes a RuntimeError of."""
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _knock(path: Path, read_only: bool, config: dict[str, str], patience: float) -> duckdb.DuckDBPyConnection:

@@ -16,6 +16,7 @@ import click
 from autolabel import __version__
 from autolabel.cli import ask, batch, build, look, manage, nature, plan
 from autolabel.cli.common import clean
+from autolabel.cli.interrupts import Interrupts
 from autolabel.errors import AutolabelError
 
 
@@ -36,25 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    ctrl_c = Interrupts()
     try:
-        code = cli.main(args=None if arguments is None else list(arguments), prog_name="autolabel", standalone_mode=False)
-    except click.exceptions.Abort:
-        code = _interrupted()
-    except KeyboardInterrupt:
-        code = _interrupted()
-    except click.ClickException as error:
-        error.show(file=sys.stderr)
-        code = 2
-    except AutolabelError as error:
-        click.echo(f"autolabel: {clean(str(error))}", err=True)
-        code = error.exit_code
-    except BrokenPipeError:  # `autolabel sql ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except OSError as error:  # a full disk, a folder that may not be written to: what was committed stays
-        place = f": {error.filename}" if error.filename else ""
-        click.echo(f"autolabel: {clean(error.strerror or str(error))}{clean(place)}; make room or permissions, then run the same command again", err=True)
-        code = 2
+        with ctrl_c:
+            code = cli.main(args=None if arguments is None else list(arguments), prog_name="autolabel", standalone_mode=False)
+    except BaseException as error:
+        code = _interrupted() if ctrl_c.asked or isinstance(error, click.exceptions.Abort | KeyboardInterrupt) else _failed(error)
     if code == 130 and any(t is not threading.main_thread() and not t.daemon for t in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -65,3 +53,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _interrupted() -> int:
     click.echo("\nautolabel: interrupted; run the same command again and it goes on where it stopped", err=True)
     return 130
+
+
+def _failed(error: BaseException) -> int:
+    """The exit code of an error of the user's, said in a line; any other is raised again."""
+    if isinstance(error, click.ClickException):
+        error.show(file=sys.stderr)
+        return 2
+    if isinstance(error, AutolabelError):
+        click.echo(f"autolabel: {clean(str(error))}", err=True)
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):  # `autolabel sql ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if isinstance(error, OSError):  # a full disk, a folder that may not be written to: what was committed stays
+        place = f": {error.filename}" if error.filename else ""
+        click.echo(f"autolabel: {clean(error.strerror or str(error))}{clean(place)}; make room or permissions, then run the same command again", err=True)
+        return 2
+    raise error
