@@ -14,7 +14,7 @@ from typing import Any
 
 AGAIN = 0.5  # seconds after which an interrupt that was not heard is raised again
 SOON = 0.05  # the same where a module was being imported
-PATIENCE = 200  # times that an import puts it off
+PATIENCE = 60  # times that an import puts it off: three seconds
 
 
 class Interrupts:
