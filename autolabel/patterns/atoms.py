@@ -139,28 +139,41 @@ class Evaluator:
 
     def _matches(self, pattern: str) -> Held:
         """Tokens that overlap a match: RE2 finds bytes, tokens know characters."""
-        compiled, excerpts = classes.compile_regex(pattern), self.table.excerpts
-        hits: list[Ints] = []
-        for row, text in enumerate(excerpts.text):
-            data, deadline, spans = text.encode("utf-8", "surrogatepass"), 0.0, []
-            for n, m in enumerate(compiled.finditer(data)):
+        compiled = classes.compile_regex(pattern)
+        data, texts, base = self._bytes
+        starts: list[int] = []
+        ends: list[int] = []
+        for row, text in enumerate(data):
+            deadline, spans = 0.0, []
+            for n, m in enumerate(compiled.finditer(text)):
                 if m.end() > m.start():
                     spans.append(m.span())
                 if n % 1024 == 1023:
                     deadline = deadline or time.monotonic() + MAX_SECONDS
                     if time.monotonic() > deadline:
                         raise SetupError(f"the regular expression {pattern!r} takes more than {MAX_SECONDS:g} s on one excerpt")
-            if spans:
-                at = np.array(spans, np.int64)
-                if len(data) > len(text):
-                    at = _characters(text, at)
-                own = slice(int(excerpts.offset[row]), int(excerpts.offset[row + 1]))
-                covered = np.zeros(len(text) + 2, np.int64)
-                np.add.at(covered, at[:, 0], 1)
-                np.add.at(covered, at[:, 1], -1)
-                total = np.concatenate([[0], np.cumsum(np.cumsum(covered) > 0)])
-                hits.append(own.start + np.flatnonzero(total[excerpts.char_end[own]] > total[excerpts.char_start[own]]))
-        return Held(self.table, tokens=np.concatenate(hits) if hits else np.zeros(0, np.int64))
+            if spans and len(text) > len(texts[row]):
+                spans = _characters(texts[row], np.array(spans, np.int64)).tolist()
+            for a, b in spans:
+                starts.append(a + base[row])
+                ends.append(b + base[row])
+        size, (first, last) = base[-1] + 1, self._characters_of_tokens
+        covered = np.cumsum(np.bincount(starts, minlength=size) - np.bincount(ends, minlength=size)) > 0
+        total = np.concatenate([[0], np.cumsum(covered)])
+        return Held(self.table, tokens=np.flatnonzero(total[last] > total[first]))
+
+    @cached_property
+    def _bytes(self) -> tuple[list[bytes], tuple[str, ...], list[int]]:
+        """Each excerpt in UTF-8 and as it is, and where it would begin if all stood in one line."""
+        texts = tuple(self.table.excerpts.text)
+        return [text.encode("utf-8", "surrogatepass") for text in texts], texts, np.concatenate([[0], np.cumsum([len(text) + 1 for text in texts])]).tolist()
+
+    @cached_property
+    def _characters_of_tokens(self) -> tuple[Ints, Ints]:
+        """[T] first character of each token, and one past its last, counted in that line."""
+        excerpts = self.table.excerpts
+        shift = np.repeat(np.array(self._bytes[2][:-1], np.int64), excerpts.lengths)
+        return excerpts.char_start + shift, excerpts.char_end + shift
 
     def _concept(self, atom: Atom) -> Held:
         if self.hierarchy is None:

@@ -47,7 +47,7 @@ class Contexts:
         return found
 
     def _reach(self, slots: Ints, direction: Direction, within: Reach) -> Ints:
-        first, last = self._stretch(direction, within)
+        first, last = self.stretch(direction, within)
         order = self._order[direction]
         found = kernels.reached(slots, first, last)
         return found if order is None else np.sort(order[found])
@@ -67,7 +67,12 @@ class Contexts:
         slot = np.arange(table.n_slots, dtype=np.int64)
         return np.repeat(low, n), np.repeat(low + n - 1, n), (slot - np.repeat(low, n)) % 2 == 0
 
-    def _stretch(self, direction: Direction, within: Reach) -> tuple[Ints, Ints]:
+    def order(self) -> Ints:
+        """[2, T] tokens in the order of their first slots, and of their last: what `stretch` counts before and after."""
+        plain = np.arange(len(self.table.cell), dtype=np.int64)
+        return np.stack([plain if (order := self._order[name]) is None else order for name in ("before", "after")])
+
+    def stretch(self, direction: Direction, within: Reach) -> tuple[Ints, Ints]:
         """[slots] which tokens, of those in order, an atom at the slot reaches: from, to."""
         known = self._stretches.get((direction, within))
         if known is not None:

@@ -60,35 +60,105 @@ def reached(slots: Ints, first: Ints, last: Ints) -> Ints:
 
 
 @kernel
-def beyond(owner: Ints, strength: Floats, start: Ints, token: Ints, cell_start: Ints32, cells: Ints32, value: Floats, cell: Ints,
-           n_cells: int) -> tuple[Ints, Ints32, Floats]:
-    """What clauses add to what cells say, max(0, c - cells), as rows of a sparse matrix [patterns, tokens]: where they begin, tokens, values.
+def decided(n_patterns: int, listed: Ints, listed_strength: Floats, listed_start: Ints, words: Ints, free: Ints, free_strength: Floats, free_start: Ints,
+            cells: Ints, word_start: Ints, word_cells: Ints, n_cells: int) -> tuple[Ints32, Ints32, Floats]:
+    """What patterns say of cells, as rows of a sparse matrix [patterns, cells]: where they begin, cells, values.
 
-    Clause i belongs to pattern owner[i], ascending, and holds with strength[i] > 0 at token[start[i]:start[i + 1]], which ascend. Pattern p
-    has value[e] at cells[e] for e = cell_start[p] .. cell_start[p + 1] - 1; `cell` is that of each token.
+    Clauses `listed` belong to the pattern of that number, ascending, and hold at the cells of words[listed_start[i]:listed_start[i + 1]]: word w has
+    word_cells[word_start[w]:word_start[w + 1]]. Clauses `free` say it themselves: they hold at cells[free_start[i]:free_start[i + 1]]. All
+    strengths are > 0.
     """
-    rows, column, added = np.zeros(len(cell_start), np.int64), np.empty(len(token), np.int32), np.empty(len(token))
-    own, best, n, i = np.zeros(n_cells), np.zeros(len(cell)), 0, 0
-    for p in range(len(cell_start) - 1):
-        begin = i
-        while i < len(owner) and owner[i] == p:
+    rows, column, value = np.zeros(n_patterns + 1, np.int32), np.empty(n_cells, np.int32), np.empty(n_cells)
+    best, mine, n, i, j = np.zeros(n_cells), np.empty(n_cells, np.int32), 0, 0, 0
+    for p in range(n_patterns):
+        m = 0
+        while i < len(listed) and listed[i] == p:
+            for w in words[listed_start[i]:listed_start[i + 1]]:
+                for c in word_cells[word_start[w]:word_start[w + 1]]:
+                    if best[c] == 0:
+                        mine[m] = c
+                        m += 1
+                    best[c] = max(best[c], listed_strength[i])
             i += 1
-        if i > begin:
-            for e in range(cell_start[p], cell_start[p + 1]):
-                own[cells[e]] = value[e]
-            mine = token[start[begin]:start[i]].copy()
-            for c in range(begin, i):
-                for at in range(start[c], start[c + 1]):
-                    best[token[at]] = max(best[token[at]], strength[c])
-            if i > begin + 1:
-                mine.sort()
-            for t in mine:
-                more = best[t] - own[cell[t]]
-                if more > 0:
-                    column[n], added[n] = t, more
-                    n += 1
-                best[t] = 0  # met again, it adds nothing
-            for e in range(cell_start[p], cell_start[p + 1]):
-                own[cells[e]] = 0
+        while j < len(free) and free[j] == p:
+            for c in cells[free_start[j]:free_start[j + 1]]:
+                if best[c] == 0:
+                    mine[m] = c
+                    m += 1
+                best[c] = max(best[c], free_strength[j])
+            j += 1
+        mine[:m].sort()
+        if n + m > len(column):
+            size = max(2 * len(column), n + m)
+            column, value = np.append(column[:n], np.empty(size - n, np.int32)), np.append(value[:n], np.empty(size - n))
+        for c in mine[:m]:
+            column[n], value[n] = c, best[c]
+            best[c] = 0
+            n += 1
         rows[p + 1] = n
-    return rows, column[:n], added[:n]
+    return rows, column[:n].copy(), value[:n].copy()
+
+
+@kernel
+def beyond(patterns: Ints, listed: Ints, listed_strength: Floats, listed_start: Ints, words: Ints, ways: Ints, further: Ints, further_strength: Floats,
+           further_start: Ints, tokens: Ints, word_start: Ints, slots: Ints, first: Ints, last: Ints, order: Ints, cell_start: Ints32, cells: Ints32,
+           value: Floats, cell: Ints, n_cells: int) -> tuple[Ints, Ints32, Floats]:
+    """What clauses add to what cells say, max(0, c - cells), for some consecutive patterns: how many tokens of each, the tokens, ascending, the values.
+
+    Clauses `listed` belong to the pattern of that number, ascending, and hold where any of words[listed_start[i]:listed_start[i + 1]] is in reach:
+    word w stands at slots[word_start[w]:word_start[w + 1]], and slot s reaches the tokens order[d, first[r, s]:last[r, s]] for each direction d
+    whose row r = ways[i, d] is not -1. Clauses `further` say it themselves: they hold at tokens[further_start[i]:further_start[i + 1]]. All strengths
+    are > 0. Pattern p has value[e] at cells[e] for e = cell_start[p] .. cell_start[p + 1] - 1; `cell` is that of each token.
+    """
+    counts, column, added = np.zeros(len(patterns), np.int64), np.empty(len(cell), np.int32), np.empty(len(cell))
+    own, best, mine, n = np.zeros(n_cells), np.zeros(len(cell)), np.empty(len(cell), np.int64), 0
+    i, j = np.searchsorted(listed, patterns[0]), np.searchsorted(further, patterns[0])
+    for row, p in enumerate(patterns):
+        m = 0
+        while i < len(listed) and listed[i] == p:
+            strength = listed_strength[i]
+            for w in words[listed_start[i]:listed_start[i + 1]]:
+                for d in range(2):
+                    r, end = ways[i, d], 0
+                    if r < 0:
+                        continue
+                    for s in slots[word_start[w]:word_start[w + 1]]:
+                        for at in range(max(first[r, s], end), last[r, s]):
+                            t = order[d, at]
+                            if best[t] == 0:
+                                mine[m] = t
+                                m += 1
+                            best[t] = max(best[t], strength)
+                        end = max(end, last[r, s])
+            i += 1
+        while j < len(further) and further[j] == p:
+            for t in tokens[further_start[j]:further_start[j + 1]]:
+                if best[t] == 0:
+                    mine[m] = t
+                    m += 1
+                best[t] = max(best[t], further_strength[j])
+            j += 1
+        if m == 0:
+            continue
+        if m * 32 > len(cell):  # many: looking at all is faster than sorting
+            m = 0
+            for t in range(len(cell)):
+                mine[m] = t
+                m += 1 if best[t] > 0 else 0
+        else:
+            mine[:m].sort()
+        if n + m > len(column):
+            size = max(2 * len(column), n + m)
+            column, added = np.append(column[:n], np.empty(size - n, np.int32)), np.append(added[:n], np.empty(size - n))
+        for e in range(cell_start[p], cell_start[p + 1]):
+            own[cells[e]] = value[e]
+        begin = n
+        for t in mine[:m]:
+            more = best[t] - own[cell[t]]
+            best[t] = 0
+            column[n], added[n] = t, more
+            n += 1 if more > 0 else 0
+        for e in range(cell_start[p], cell_start[p + 1]):
+            own[cells[e]] = 0
+        counts[row] = n - begin
+    return counts, column[:n], added[:n]

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from autolabel.excerpts import Excerpts
-from autolabel.patterns import kernels
 from autolabel.patterns.atoms import Evaluator, Held
 from autolabel.patterns.context import Contexts, Direction
 from autolabel.patterns.embedded import Embedder
+from autolabel.patterns.lists import Found, Listed, beyond, decided, in_reach, listed
 from autolabel.patterns.syntax import Atom, Clause, Pattern
 from autolabel.patterns.words import Ints, WordTable
 
@@ -77,39 +77,26 @@ class _Run:
 
     def strengths(self) -> Strengths:
         table, n = self.table, len(self.patterns)
-        free: list[tuple[int, float, Ints]] = []  # pattern, strength, cells
-        words: list[tuple[int, float, Atom]] = []  # the same for clauses that are one list of words: done in bulk
-        further: list[tuple[int, float, Ints]] = []  # pattern, strength, tokens
+        free, further = Found(), Found()  # cells, tokens
+        words, context = Listed(table), Listed(table)  # clauses that are one list of words, on the token or about it: done in bulk
         self.evaluator.prepare(atom for pattern in self.patterns for clause in pattern.any for atom in clause.atoms())
         for p, pattern in enumerate(self.patterns):
             for clause in pattern.any:
                 if clause.contextual:
-                    further.append((p, clause.strength, self._tokens(clause)))
-                elif len(clause.on) == 1 and clause.on[0].kind == "word" and not clause.on[0].case:
-                    words.append((p, clause.strength, clause.on[0]))
+                    if (one := in_reach(clause)) is not None:
+                        context.add(p, clause, *one)
+                    else:
+                        further.add(p, clause, self._tokens(clause))
+                elif len(clause.on) == 1 and listed(clause.on[0]):
+                    words.add(p, clause, clause.on[0])
                 else:
                     on = [self.evaluator.held(atom) for atom in clause.on or (Atom("class", ("any",)),)]
                     if (cells := _intersect([h.cells for h in on])) is not None:
-                        free.append((p, clause.strength, cells))
+                        free.add(p, clause, cells)
                     else:
-                        further.append((p, clause.strength, self._on(on)))
-        owner, cells, strength = (np.concatenate(parts) for parts in zip(self._listed(words), _flat(free), strict=True))
-        matrix = largest(owner, cells, strength, (n, table.n_cells))
-        return Strengths(matrix, table.cell, self._extra(matrix, further))
-
-    def _listed(self, words: list[tuple[int, float, Atom]]) -> tuple[Ints, Ints, Floats]:
-        """(pattern, cell, strength) of clauses that are lists of words, a cell perhaps more than once."""
-        index = self.table.folded_index
-        numbers: list[int] = []
-        counts = np.zeros(len(words), np.int64)
-        for i, (_, _, atom) in enumerate(words):
-            known = [index[v] for v in map(str.casefold, atom.values) if v in index]
-            numbers.extend(known)
-            counts[i] = len(known)
-        cells, length = self.table.cells_of_folded.gather(np.array(numbers, np.int64))
-        owner = np.repeat(np.array([p for p, _, _ in words], np.int64), counts)
-        strength = np.repeat(np.array([s for _, s, _ in words], np.float64), counts)
-        return np.repeat(owner, length), cells, np.repeat(strength, length)
+                        further.add(p, clause, self._on(on))
+        cells = decided(table, words, free, n)
+        return Strengths(cells, table.cell, beyond(self.contexts, context, further, cells))
 
     def _on(self, on: Sequence[Held]) -> Ints:
         """Tokens at which all of `on` hold, ascending."""
@@ -146,13 +133,6 @@ class _Run:
         self.mark[others] = False
         return kept
 
-    def _extra(self, cells: sparse.csr_matrix, further: list[tuple[int, float, Ints]]) -> sparse.csr_matrix:
-        """What the clauses of `further` add to the cells' part."""
-        owner, start, token = _lists(further)
-        strength = np.array([s for _, s, _ in further], np.float64)
-        rows, column, value = kernels.beyond(owner, strength, start, token, cells.indptr, cells.indices, cells.data, self.table.cell, self.table.n_cells)
-        return sparse.csr_matrix((value, column, rows), shape=(len(self.patterns), len(self.mark)))
-
 
 def _intersect(cells: Sequence[Ints | None]) -> Ints | None:
     """What all have, None where one is None."""
@@ -164,31 +144,4 @@ def _intersect(cells: Sequence[Ints | None]) -> Ints | None:
     return out
 
 
-def _lists(parts: list[tuple[int, float, Ints]]) -> tuple[Ints, Ints, Ints]:
-    """The pattern of each part, where its list begins, and all lists one after another."""
-    start = np.concatenate([[0], np.cumsum([len(items) for _, _, items in parts])]).astype(np.int64)
-    return np.array([p for p, _, _ in parts], np.int64), start, np.concatenate([items for _, _, items in parts] or [np.zeros(0, np.int64)])
-
-
-def _flat(parts: list[tuple[int, float, Ints]]) -> tuple[Ints, Ints, Floats]:
-    """One row per cell: pattern, cell, strength."""
-    owner, start, cells = _lists(parts)
-    length = np.diff(start)
-    return np.repeat(owner, length), cells, np.repeat(np.array([s for _, s, _ in parts], np.float64), length)
-
-
-def largest(row: Ints, column: Ints, value: Floats, shape: tuple[int, int]) -> sparse.csr_matrix:
-    """The CSR matrix of (row, column, value) with the largest value where a place is named several times."""
-    key = row * max(shape[1], 1) + column
-    order = np.argsort(key, kind="stable")
-    key, value = key[order], value[order]
-    first = np.flatnonzero(np.diff(key, prepend=-1))
-    if len(first) < len(key):
-        value = np.maximum.reduceat(value, first)
-        key = key[first]
-    counts = np.bincount(key // max(shape[1], 1), minlength=shape[0])
-    start = np.concatenate([[0], np.cumsum(counts)])
-    return sparse.csr_matrix((value, key % max(shape[1], 1), start), shape=shape)
-
-
-__all__ = ["Strengths", "largest", "run"]
+__all__ = ["Strengths", "run"]

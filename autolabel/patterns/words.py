@@ -160,6 +160,11 @@ class WordTable:
         return Grouped.by(pairs // n, pairs % n, len(self.folded_index))
 
     @cached_property
+    def slots_of_folded(self) -> Grouped:
+        """Number of a case-folded word -> slots at which it stands."""
+        return Grouped.by(self.folded_of_surface[self.surface], self.slots_of_words(np.arange(self.n_words, dtype=np.int64)), len(self.folded_index))
+
+    @cached_property
     def surface_index(self) -> dict[str, int]:
         """Word as written -> its surface."""
         return {s: i for i, s in enumerate(self.surfaces)}

@@ -184,20 +184,25 @@ atom = st.one_of(
     st.builds(Atom, st.just("about"), st.sampled_from([("dogs and bears",)]), st.just(False), above),
 )
 atoms = st.one_of(st.just(()), st.lists(atom, min_size=1, max_size=2).map(tuple))
-clause = st.builds(Clause, atoms, atoms, atoms, atoms, st.one_of(st.integers(1, 8), st.just("excerpt")), st.one_of(st.none(), atom),
-                   st.sampled_from([1.0, 0.5, 0.25]))
-pattern = st.builds(Pattern, st.lists(clause, min_size=1, max_size=3).map(tuple))
+full_clause = st.builds(Clause, atoms, atoms, atoms, atoms, st.one_of(st.integers(1, 8), st.just("excerpt")), st.one_of(st.none(), atom),
+                        st.sampled_from([1.0, 0.5, 0.25]))
+word_list = st.builds(Atom, st.just("word"), st.lists(single, min_size=1, max_size=4).map(tuple))
+list_in_reach = st.builds(lambda atom, side, within, strength: Clause(**{side: (atom,)}, within=within, strength=strength), word_list,
+                          st.sampled_from(["on", "before", "after", "near"]), st.one_of(st.integers(1, 8), st.just("excerpt")), st.sampled_from([1.0, 0.5, 0.25]))
+clause = st.one_of(full_clause, list_in_reach)  # those that are one list of words are run another way
+pattern = st.builds(Pattern, st.lists(clause, min_size=1, max_size=4).map(tuple))
 
 
 @st.composite
 def tokenised(draw: st.DrawFn) -> tuple[Excerpts, list[str]]:
-    """Texts cut anywhere: tokens may cover parts of words, several words, white space, or nothing at all."""
+    """Texts cut anywhere: tokens may cover parts of words, several words, white space, or nothing at all, in any order."""
     texts = draw(st.lists(text, min_size=1, max_size=3))
     vocabulary: dict[str, int] = {"": 0}
     rows = []
     for t in texts:
         cuts = sorted([*draw(st.lists(st.integers(0, len(t)), max_size=12)), 0, len(t)])
         spans = [(a, b) for a, b in itertools.pairwise(cuts) if a < b or draw(st.booleans())]
+        spans = draw(st.permutations(spans)) if draw(st.booleans()) else spans
         rows.append([(vocabulary.setdefault(t[a:b], len(vocabulary)), a, b) for a, b in spans])
     return build(texts, rows), list(vocabulary)
 
@@ -348,7 +353,8 @@ def test_thousands_of_patterns_are_run_together() -> None:
     built = time.perf_counter() - start
     def words(n: int) -> Atom:
         return Atom("word", tuple(types[rng.integers(0, 4000, n)]))
-    patterns = [Pattern((Clause((words(8),)), Clause((words(8),), before=(words(6),)))) for _ in range(2000)]
+    patterns = [Pattern((Clause((words(8),)), Clause((words(8),), before=(words(6),)), Clause(near=(words(4),), within="excerpt", strength=0.4),
+                         Clause(after=(words(6),), within=2, strength=0.7))) for _ in range(2000)]
     start = time.perf_counter()
     s = run(patterns, excerpts, vocabulary=vocabulary, table=table)
     took = time.perf_counter() - start
