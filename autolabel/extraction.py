@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from autolabel import checkpoint
 from autolabel.errors import CatalogueError, CorpusError, SettingsError, UnitError
 from autolabel.excerpts import Batch, Excerpts
+from autolabel.memory import given_back
 from autolabel.passes import Passes
 from autolabel.types import SPLITS, Side, Site, Split, digest
 
@@ -233,7 +234,7 @@ class _Flow:
         head = _parts(first)[0]
         gathered = {(site.layer, site.name): HeadSite(site, device) for site in self.sites}
         self.replay = replay = Replay(self.path.with_suffix(".replay"))
-        with Passes(self.subject, self.sites) as passes:
+        with given_back(), Passes(self.subject, self.sites) as passes:
             for number, batch in enumerate(head.batches(self.batch_size)):
                 work = self._work(head, batch)
                 def visit(site: Site, x: torch.Tensor, span: slice, work: Work = work, number: int = number) -> None:
@@ -264,7 +265,7 @@ class _Flow:
             if not (replay and c == 0 and replay.show(b, visit, device)):
                 self.subject.run(batch.tokens, self.sites, visit)
 
-        with Passes(self.subject, self.sites) as passes:
+        with given_back(), Passes(self.subject, self.sites) as passes:
             for c, chunk in enumerate(self._chunks(split)):
                 for b, batch in enumerate(chunk.batches(self.batch_size)):
                     self.done += batch.tokens.size

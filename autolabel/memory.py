@@ -26,11 +26,17 @@ def keep_pages() -> bool:
         libc.mallopt(name, value) for name, value in ((M_MMAP_THRESHOLD, BLOCK), (M_TRIM_THRESHOLD, KEPT), (M_ARENA_MAX, 1)))
 
 
-def give_back() -> None:
-    """Hand what lies free back to the system, once: before work of another kind."""
+@contextmanager
+def given_back() -> Iterator[None]:
+    """What lies free is handed back to the system before and after: where the most memory is used, pieces that no batch fits into would count, too."""
     libc = _glibc()
-    if libc is not None:
-        libc.malloc_trim(0)
+    try:
+        if libc is not None:
+            libc.malloc_trim(0)
+        yield
+    finally:
+        if libc is not None:
+            libc.malloc_trim(0)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from autolabel.memory import give_back, keep_pages
+from autolabel.memory import keep_pages
 from autolabel.protocols import Subject
 from autolabel.types import Site
 
@@ -56,7 +56,6 @@ class Passes:
         self._error: BaseException | None = None
 
     def __enter__(self) -> Passes:
-        give_back()  # what is free in pieces that no batch fits into
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> None:
@@ -70,7 +69,6 @@ class Passes:
                 self._fail(error or _Stopped())
                 self._pool.shutdown(wait=True, cancel_futures=True)
                 torch.set_num_threads(self._threads)
-            give_back()
 
     def add(self, job: Job, visit: Visit) -> None:
         """Another batch; waits while enough are under way. Raises what any batch raised."""

@@ -109,10 +109,10 @@ def _ask(everything: Sequence[Explanation], patterns: Sequence[Pattern | None], 
     baseline[[i for i, b in enumerate(lists) if b is not None]] = number[len(mine):]
     names = [", ".join(b.any[0].on[0].values) if b is not None else None for b in lists]
     picked = np.flatnonzero(chosen[rows])
-    chosen_labels, chosen_number = Labels.build(layers, [mine[i] for i in picked], labels.patterns)
+    kept, chosen_number = np.unique(number[picked], return_inverse=True)
     chosen_row = np.full(len(rows), -1, np.int64)
     chosen_row[picked] = chosen_number
-    return _Asked(rows, labels, number[:len(mine)], baseline, names, chosen_labels, chosen_row), layers
+    return _Asked(rows, labels, number[:len(mine)], baseline, names, labels.subset(kept), chosen_row), layers
 
 
 def _without_baselines(asked: _Asked) -> Labels:
