@@ -88,15 +88,20 @@ def moments(s: Sums) -> tuple[Floats, Floats, Floats, Floats, Floats]:
 
 def influence(s: Sums) -> tuple[Floats, Floats]:
     """rho [P] and the influence sums G_d [G, P] (the share of each group in the error of rho); nan where undefined."""
-    n, ma, mc, va, vc = moments(s)
+    return _influence(s, *moments(s))
+
+
+def _influence(s: Sums, n: Floats, ma: Floats, mc: Floats, va: Floats, vc: Floats) -> tuple[Floats, Floats]:
+    """G_d = (uv - rho (u2 + v2) / 2) / n, u and v standardised a and c, as what it is: a sum of the six sums of the group with weights of the label's."""
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = np.sqrt(va * vc)
         rho = np.where(scale > 0, (s.ac.sum(0) / n - ma * mc) / scale, np.nan)
-        group_n = _column(s.n)
-        uv = (s.ac - ma * s.c - mc * s.a + group_n * (ma * mc)) / scale
-        u2 = (s.a2 - 2 * ma * s.a + group_n * (ma * ma)) / va
-        v2 = (s.c2 - 2 * mc * s.c + group_n * (mc * mc)) / vc
-        return np.clip(rho, -1.0, 1.0), (uv - rho * (u2 + v2) / 2) / n
+        half = rho / 2
+        g = s.ac * (1 / (n * scale))
+        for x, weight in ((s.a, 2 * half * ma / va - mc / scale), (s.c, 2 * half * mc / vc - ma / scale), (s.a2, -half / va), (s.c2, -half / vc),
+                          (_column(s.n), ma * mc / scale - half * (ma * ma / va + mc * mc / vc))):
+            g += x * (weight / n)
+    return np.clip(rho, -1.0, 1.0), g
 
 
 def error(g: Floats) -> tuple[Floats, Floats, Floats]:
@@ -106,7 +111,7 @@ def error(g: Floats) -> tuple[Floats, Floats, Floats]:
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         square = g * g
-        s2, s4, d = square.sum(0), (square * square).sum(0), ((g != 0) & (g == g)).sum(0).astype(np.float64)
+        s2, s4, d = square.sum(0), np.einsum("gp,gp->p", square, square), np.count_nonzero(square > 0, axis=0).astype(np.float64)
         se = np.sqrt(s2 * d / (d - 1))
         spread = s4 - s2**2 / d
         df = np.where(spread > 0, 2 * s2**2 / spread, np.inf)
@@ -120,8 +125,8 @@ def correlate(s: Sums, confidence: float = 0.95) -> Correlation:
 
     def some(columns: slice) -> tuple[Floats, ...]:
         part = s.columns(columns)
-        rho, g = influence(part)
-        _, _, _, va, vc = moments(part)
+        n, ma, mc, va, vc = moments(part)
+        rho, g = _influence(part, n, ma, mc, va, vc)
         live = np.broadcast_to((_column(part.n) > 0).sum(0), rho.shape)
         return rho, *error(g), va, vc, live
 
