@@ -23,7 +23,7 @@ from autolabel.excerpts import Excerpts
 from autolabel.patterns.atoms import Evaluator, Held
 from autolabel.patterns.context import Contexts, Direction
 from autolabel.patterns.embedded import Embedder
-from autolabel.patterns.lists import Found, Listed, beyond, decided, in_reach, listed
+from autolabel.patterns.lists import Found, beyond, decided, sort
 from autolabel.patterns.syntax import Atom, Clause, Pattern
 from autolabel.patterns.words import Ints, WordTable
 
@@ -78,25 +78,19 @@ class _Run:
     def strengths(self) -> Strengths:
         table, n = self.table, len(self.patterns)
         free, further = Found(), Found()  # cells, tokens
-        words, context = Listed(table), Listed(table)  # clauses that are one list of words, on the token or about it: done in bulk
-        self.evaluator.prepare(atom for pattern in self.patterns for clause in pattern.any for atom in clause.atoms())
-        for p, pattern in enumerate(self.patterns):
-            for clause in pattern.any:
-                if clause.contextual:
-                    if (one := in_reach(clause)) is not None:
-                        context.add(p, clause, *one)
-                    else:
-                        further.add(p, clause, self._tokens(clause))
-                elif len(clause.on) == 1 and listed(clause.on[0]):
-                    words.add(p, clause, clause.on[0])
-                else:
-                    on = [self.evaluator.held(atom) for atom in clause.on or (Atom("class", ("any",)),)]
-                    if (cells := _intersect([h.cells for h in on])) is not None:
-                        free.add(p, clause, cells)
-                    else:
-                        further.add(p, clause, self._on(on))
-        cells = decided(table, words, free, n)
-        return Strengths(cells, table.cell, beyond(self.contexts, context, further, cells))
+        words, context, others = sort(self.patterns)
+        self.evaluator.prepare(atom for _, clause in others for atom in clause.atoms())
+        for p, clause in others:
+            if clause.contextual:
+                further.add(p, clause, self._tokens(clause))
+                continue
+            on = [self.evaluator.held(atom) for atom in clause.on or (Atom("class", ("any",)),)]
+            if (cells := _intersect([h.cells for h in on])) is not None:
+                free.add(p, clause, cells)
+            else:
+                further.add(p, clause, self._on(on))
+        matrix = decided(table, words, free, n)
+        return Strengths(matrix, table.cell, beyond(self.contexts, context, further, matrix))
 
     def _on(self, on: Sequence[Held]) -> Ints:
         """Tokens at which all of `on` hold, ascending."""
