@@ -21,13 +21,14 @@ import duckdb
 from autolabel.catalogue import Catalogue
 from autolabel.cli.main import cli, main
 
-LONG = "SELECT sum(sin(range)) FROM range(3000000000)"
+QUERY = "SELECT sum(sin(range)) FROM range(10000000)"
 
 def ours():
     catalogue = Catalogue.open(Path("x.duckdb"), create=True)
     Path("ready").touch()
     try:
-        catalogue.read(LONG)
+        while True:
+            catalogue.read(QUERY)
     except KeyboardInterrupt:
         Path("heard").touch()
         raise
@@ -47,7 +48,7 @@ WAYS = {
     "as it is": "Path('ready').touch(); time.sleep(30)",
     "through exec": "exec(\"Path('ready').touch(); time.sleep(30)\")",
     "ignored in a finaliser": "late = Late(); del late; time.sleep(30)",
-    "an error of DuckDB": "Path('ready').touch(); duckdb.sql(LONG).fetchall()",
+    "an error of DuckDB": "Path('ready').touch()\n    while True: duckdb.sql(QUERY).fetchall()",
     "a query of ours": "ours()",
     "while a module is imported": "import slow; Path('kept').write_text(slow.whole); time.sleep(30)",
 }
