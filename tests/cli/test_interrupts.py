@@ -21,7 +21,7 @@ import duckdb
 from autolabel.catalogue import Catalogue
 from autolabel.cli.main import cli, main
 
-QUERY = "SELECT sum(sin(range)) FROM range(10000000)"
+QUERY = "SELECT sum(sin(range)) FROM range(100000000)"
 
 def ours():
     catalogue = Catalogue.open(Path("x.duckdb"), create=True)
