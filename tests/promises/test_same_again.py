@@ -115,13 +115,11 @@ def second_run(small: Path, folder: Path, layers: int, least: int) -> None:
         n = finish(catalogue, layers)
         asked, before = len(server.requests), dump_digests(catalogue, MADE)
         assert n >= least
-        for _ in range(3):  # beside other work even CPU time takes longer
-            code, said, cpu, wall = run()
-            print(f"{n:,} finished units: {cpu:.2f} s of CPU, {wall:.2f} s")
-            if cpu < 2:
-                break
+        start = min(run("--units", "4/0-0")[2] for _ in range(2))
+        code, said, cpu, wall = run()
+        print(f"{n:,} finished units: {cpu:.2f} s of CPU, {wall:.2f} s; one: {start:.2f} s of CPU")
         assert code == 0 and f"0 of {n:,} done now, {n:,} before" in said and "0 calls" in said, said
-        assert len(server.requests) == asked and cpu < 2, cpu
+        assert len(server.requests) == asked and cpu - start < 1, (cpu, start)  # how long a process takes to start is the machine's
         assert dump_digests(catalogue, MADE) == before
 
 
