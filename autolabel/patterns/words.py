@@ -40,13 +40,6 @@ class Grouped:
         items: Ints = self.items[self.start[key]:self.start[key + 1]]
         return items
 
-    def gather(self, keys: Ints) -> tuple[Ints, Ints]:
-        """The lists of `keys` one after another, and the length of each."""
-        first = self.start[keys]
-        length = self.start[keys + 1] - first
-        found: Ints = self.items[ranges(first, length)]
-        return found, length
-
     def union(self, keys: Ints) -> Ints:
         """The items of all `keys`, ascending, each once."""
         return kernels.union(self.start, self.items, keys)

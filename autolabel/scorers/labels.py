@@ -116,15 +116,14 @@ class Labels:
         return Labels(self.layers, self.patterns, self.layer[rows], self.column[rows], self.pattern[rows], self.levels.take(rows))
 
     @classmethod
-    def build(cls, layers: Sequence[Layer], rows: Sequence[tuple[Unit, Pattern]],
-              patterns: Sequence[Pattern] | None = None) -> tuple[Labels, Ints]:
-        """The distinct pairs, and for every row the number of its label. `patterns`: number them as this list does."""
+    def build(cls, layers: Sequence[Layer], rows: Sequence[tuple[Unit, Pattern]]) -> tuple[Labels, Ints]:
+        """The distinct pairs, and for every row the number of its label."""
         where = {(lay.site.layer, lay.site.name): k for k, lay in enumerate(layers)}
         for unit, _ in rows:
             if (unit.layer, unit.site) not in where:
                 raise UnitError(f"{unit} does not exist here: the layers with statistics are {', '.join(f'{a}-{b}' for a, b in where)}")
         # told apart by identity: the same text is read into the same object, and hashing a pattern walks all of it
-        keys = list({id(p): p for _, p in rows}.values()) if patterns is None else patterns
+        keys = list({id(p): p for _, p in rows}.values())
         number = {id(p): i for i, p in enumerate(keys)}
         triples = np.array([(where[u.layer, u.site], layers[where[u.layer, u.site]].column(u), number[id(p)]) for u, p in rows],
                            np.int64).reshape(len(rows), 3)
