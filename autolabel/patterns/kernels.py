@@ -60,6 +60,17 @@ def reached(slots: Ints, first: Ints, last: Ints) -> Ints:
 
 
 @kernel
+def strengthen(items: Ints, strength: float, best: Floats, found: Ints, n: int) -> int:
+    """best[item] is at least `strength` > 0 for all `items`; those that had none are noted at found[n] and on. How many are noted then."""
+    for item in items:
+        if best[item] == 0:
+            found[n] = item
+            n += 1
+        best[item] = max(best[item], strength)
+    return n
+
+
+@kernel
 def decided(n_patterns: int, listed: Ints, listed_strength: Floats, listed_start: Ints, words: Ints, free: Ints, free_strength: Floats, free_start: Ints,
             cells: Ints, word_start: Ints, word_cells: Ints, n_cells: int) -> tuple[Ints32, Ints32, Floats]:
     """What patterns say of cells, as rows of a sparse matrix [patterns, cells]: where they begin, cells, values.
@@ -69,23 +80,15 @@ def decided(n_patterns: int, listed: Ints, listed_strength: Floats, listed_start
     strengths are > 0.
     """
     rows, column, value = np.zeros(n_patterns + 1, np.int32), np.empty(n_cells, np.int32), np.empty(n_cells)
-    best, mine, n, i, j = np.zeros(n_cells), np.empty(n_cells, np.int32), 0, 0, 0
+    best, mine, n, i, j = np.zeros(n_cells), np.empty(n_cells, np.int64), 0, 0, 0
     for p in range(n_patterns):
         m = 0
         while i < len(listed) and listed[i] == p:
             for w in words[listed_start[i]:listed_start[i + 1]]:
-                for c in word_cells[word_start[w]:word_start[w + 1]]:
-                    if best[c] == 0:
-                        mine[m] = c
-                        m += 1
-                    best[c] = max(best[c], listed_strength[i])
+                m = strengthen(word_cells[word_start[w]:word_start[w + 1]], listed_strength[i], best, mine, m)
             i += 1
         while j < len(free) and free[j] == p:
-            for c in cells[free_start[j]:free_start[j + 1]]:
-                if best[c] == 0:
-                    mine[m] = c
-                    m += 1
-                best[c] = max(best[c], free_strength[j])
+            m = strengthen(cells[free_start[j]:free_start[j + 1]], free_strength[j], best, mine, m)
             j += 1
         mine[:m].sort()
         if n + m > len(column):
@@ -116,27 +119,17 @@ def beyond(patterns: Ints, listed: Ints, listed_strength: Floats, listed_start: 
     for row, p in enumerate(patterns):
         m = 0
         while i < len(listed) and listed[i] == p:
-            strength = listed_strength[i]
             for w in words[listed_start[i]:listed_start[i + 1]]:
                 for d in range(2):
                     r, end = ways[i, d], 0
                     if r < 0:
                         continue
                     for s in slots[word_start[w]:word_start[w + 1]]:
-                        for at in range(max(first[r, s], end), last[r, s]):
-                            t = order[d, at]
-                            if best[t] == 0:
-                                mine[m] = t
-                                m += 1
-                            best[t] = max(best[t], strength)
+                        m = strengthen(order[d, max(first[r, s], end):max(last[r, s], end)], listed_strength[i], best, mine, m)
                         end = max(end, last[r, s])
             i += 1
         while j < len(further) and further[j] == p:
-            for t in tokens[further_start[j]:further_start[j + 1]]:
-                if best[t] == 0:
-                    mine[m] = t
-                    m += 1
-                best[t] = max(best[t], further_strength[j])
+            m = strengthen(tokens[further_start[j]:further_start[j + 1]], further_strength[j], best, mine, m)
             j += 1
         if m == 0:
             continue
