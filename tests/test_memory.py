@@ -1,13 +1,16 @@
-"""Pages that are freed are used again, whichever thread freed them; searches for cycles wait."""
+"""Pages that are freed are used again, whichever thread freed them; few shapes of what torch computes are kept; searches for cycles wait."""
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import subprocess
 import sys
 
 import pytest
+import torch
 
+from autolabel import memory
 from autolabel.memory import keep_pages, uncollected
 
 WORK = """
@@ -29,14 +32,42 @@ for attempt in range(5):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
+SHAPES = """
+import ctypes, sys
+import torch
+from autolabel.memory import keep_pages
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Info
+torch.set_num_threads(1)
+if sys.argv[1] == "keep":
+    keep_pages()
+def shapes(lengths):
+    for n in lengths:
+        torch.nn.functional.gelu(torch.zeros(8, n))
+shapes(range(16, 100))
+before = libc.mallinfo2().uordblks
+shapes(range(100, 400))
+print(libc.mallinfo2().uordblks - before)
+"""
 
-def faults(how: str) -> int:
-    return int(subprocess.run([sys.executable, "-c", WORK, how], capture_output=True, text=True, check=True).stdout)
+
+def counted(how: str, work: str) -> int:
+    return int(subprocess.run([sys.executable, "-c", work, how], capture_output=True, text=True, check=True).stdout)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux") or not keep_pages(), reason="only glibc can be told")
-def test_threads_use_freed_pages_again():
-    assert faults("keep") < faults("default") / 2
+def test_threads_use_freed_pages_again() -> None:
+    assert counted("keep", WORK) < counted("default", WORK) / 2
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2") or "mkldnn" not in torch.__config__.show().lower(), reason="no oneDNN, or a libc that does not count")
+def test_few_shapes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(memory.SHAPES, raising=False)
+    assert counted("keep", SHAPES) < counted("default", SHAPES) / 4  # bytes in use
+    monkeypatch.setenv(memory.SHAPES, "1024")  # what the user says stays
+    assert counted("keep", SHAPES) > counted("default", SHAPES) / 4
 
 
 def test_cycles_are_looked_for_again_afterwards() -> None:
