@@ -51,8 +51,7 @@ def ingest(catalogue: Catalogue, specs: Sequence[str], tokenizer: Any, tokenizer
     if max_tokens is not None and max_tokens < 1:
         raise SettingsError(f"max_tokens is {max_tokens}: choose at least 1, or leave it out to read everything")
     report = Report() if report is None else report
-    sources = open_sources(specs, text_column=text_column, split_on=split_on, report=report)
-    corpus_id = digest(VERSION, sources.identity(), tokenizer_hash, context, max_tokens)
+    corpus_id, sources = identify(specs, tokenizer_hash, context, max_tokens=max_tokens, text_column=text_column, split_on=split_on, report=report)
     state = _state(catalogue, corpus_id)
     if state == "complete":
         return corpus_id
@@ -77,6 +76,13 @@ def ingest(catalogue: Catalogue, specs: Sequence[str], tokenizer: Any, tokenizer
                 writer.write(lambda connection: _forget(writer, corpus_id))
             raise
     return corpus_id
+
+
+def identify(specs: Sequence[str], tokenizer_hash: str, context: int, *, max_tokens: int | None = None, text_column: str = "text",
+             split_on: str | None = None, report: Report | None = None) -> tuple[str, Sources]:
+    """The id that `ingest` would return for the same arguments, and the sources; every file is read once for it. Raises CorpusError, ExtraError."""
+    sources = open_sources(specs, text_column=text_column, split_on=split_on, report=Report() if report is None else report)
+    return digest(VERSION, sources.identity(), tokenizer_hash, context, max_tokens), sources
 
 
 def _state(catalogue: Catalogue, corpus_id: str) -> str | None:

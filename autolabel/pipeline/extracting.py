@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from autolabel.catalogue import Catalogue
 from autolabel.errors import SettingsError, UnitError
 from autolabel.pipeline.progress import Progress, silent, stage
-from autolabel.pipeline.session import open_catalogue, open_subject, recorded, remember
+from autolabel.pipeline.session import identify, open_catalogue, open_subject, recorded, remember
 from autolabel.types import layer_order
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ def extract(subject: str | Subject = "demo", *, corpus: str | Sequence[str] = "d
     options: dict[str, Any] = {"revision": revision or None, "control": control, "seed": seed if control else None}
     options = {key: value for key, value in options.items() if value is not None}
     spec = _spec(subject) if isinstance(subject, str) else subject.name
+    settings: dict[str, Any] = {"subject": spec, "options": options, "corpus": specs, "context": context, "max_tokens": max_tokens,
+                "layers": None, "text_column": text_column, "split_on": split_on, "dtype": dtype}
+    if isinstance(subject, str) and not redo and _finished(catalogue, settings, layers, site, seed):
+        notes(f"{db} has all of this already: nothing to do")
+        return catalogue
     loaded: Any = open_subject(spec, device=device, dtype=dtype, threads=threads, **options) if isinstance(subject, str) else subject
     remember(loaded)
     if context > loaded.context:
@@ -51,8 +57,7 @@ def extract(subject: str | Subject = "demo", *, corpus: str | Sequence[str] = "d
     names = _layers(loaded.name, [s.layer for s in loaded.sites], layers)
     for found in loaded.describe():
         notes(f"layer {found['layer']}: {found['width']:,} neurons, {found['nonlinearity']}, input of {found['module']}")
-    settings = {"subject": spec, "options": options, "corpus": specs, "context": context, "max_tokens": max_tokens,
-                "layers": names, "text_column": text_column, "split_on": split_on, "dtype": dtype}
+    settings["layers"] = names
     report = Report()
     with recorded(catalogue, "extract", settings, model=loaded.name, model_hash=loaded.hash, corpus=" ".join(specs), seed=seed) as run:
         corpus_id = ingest(catalogue, specs, loaded.tokenizer, loaded.tokenizer_hash, context, max_tokens=max_tokens or None,
@@ -63,6 +68,27 @@ def extract(subject: str | Subject = "demo", *, corpus: str | Sequence[str] = "d
         extract_units(catalogue, loaded, corpus_id, run=run, layers=names, batch_size=batch_size, seed=seed, context=context,
                       is_control=control is not None, control_of=loaded.control_of, redo=redo, progress=stage(progress, f"extracting {loaded.name}"))
     return catalogue
+
+
+def _finished(catalogue: Catalogue, settings: dict[str, Any], layers: str | Sequence[str] | None, site: str, seed: int) -> bool:
+    """Whether this very call was completed before, as files and catalogue alone say: a model takes seconds to load."""
+    from autolabel.ingest import identify as identify_corpus
+
+    who = identify(settings["subject"], **settings["options"])
+    found = catalogue.read("SELECT m.corpus_id, m.sites, r.settings FROM models m JOIN runs r ON r.id = m.run "
+                           "WHERE m.name = ? AND m.hash = ? AND r.state = 'complete' AND r.seed = ?", [who.name, who.hash, seed])
+    if not found:
+        return False
+    corpus_id, sites, before = found[0][0], json.loads(found[0][1]), json.loads(found[0][2])
+    try:
+        names = _layers(who.name, [s["layer"] for s in sites], layers)
+    except UnitError:  # the model may have it
+        return False
+    if json.loads(json.dumps(settings | {"layers": names})) != before or site not in {s["name"] for s in sites}:
+        return False
+    now, _ = identify_corpus(settings["corpus"], who.tokenizer_hash, settings["context"], max_tokens=settings["max_tokens"] or None,
+                             text_column=settings["text_column"], split_on=settings["split_on"] or None)
+    return bool(corpus_id == now)
 
 
 def _spec(subject: str) -> str:

