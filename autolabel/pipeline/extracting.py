@@ -71,24 +71,29 @@ def extract(subject: str | Subject = "demo", *, corpus: str | Sequence[str] = "d
 
 
 def _finished(catalogue: Catalogue, settings: dict[str, Any], layers: str | Sequence[str] | None, site: str, seed: int) -> bool:
-    """Whether this very call was completed before, as files and catalogue alone say: a model takes seconds to load."""
+    """Whether this very call was completed before, as catalogue and files alone say: a model takes seconds to load, and to hash where it is large."""
     from autolabel.ingest import identify as identify_corpus
 
+    rows = catalogue.read("SELECT m.name, m.hash, m.corpus_id, m.sites, r.settings FROM models m JOIN runs r ON r.id = m.run "
+                          "WHERE r.state = 'complete' AND r.seed = ?", [seed])
+    done = {(name, model_hash): corpus_id for name, model_hash, corpus_id, sites, before in rows
+            if _same_call(name, settings, json.loads(before), json.loads(sites), layers, site)}
+    if not done:
+        return False
     who = identify(settings["subject"], **settings["options"])
-    found = catalogue.read("SELECT m.corpus_id, m.sites, r.settings FROM models m JOIN runs r ON r.id = m.run "
-                           "WHERE m.name = ? AND m.hash = ? AND r.state = 'complete' AND r.seed = ?", [who.name, who.hash, seed])
-    if not found:
-        return False
-    corpus_id, sites, before = found[0][0], json.loads(found[0][1]), json.loads(found[0][2])
-    try:
-        names = _layers(who.name, [s["layer"] for s in sites], layers)
-    except UnitError:  # the model may have it
-        return False
-    if json.loads(json.dumps(settings | {"layers": names})) != before or site not in {s["name"] for s in sites}:
-        return False
     now, _ = identify_corpus(settings["corpus"], who.tokenizer_hash, settings["context"], max_tokens=settings["max_tokens"] or None,
                              text_column=settings["text_column"], split_on=settings["split_on"] or None)
-    return bool(corpus_id == now)
+    return bool(done.get((who.name, who.hash)) == now)
+
+
+def _same_call(model: str, settings: dict[str, Any], before: dict[str, Any], sites: list[dict[str, Any]], layers: str | Sequence[str] | None,
+               site: str) -> bool:
+    """Whether a call asks for what the settings of an earlier one say, which left these sites."""
+    try:
+        names = _layers(model, [s["layer"] for s in sites], layers)
+    except UnitError:  # the model may have it
+        return False
+    return site in {s["name"] for s in sites} and json.loads(json.dumps(settings | {"layers": names})) == before
 
 
 def _spec(subject: str) -> str:
