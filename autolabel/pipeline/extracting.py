@@ -44,9 +44,9 @@ def extract(subject: str | Subject = "demo", *, corpus: str | Sequence[str] = "d
     options = {key: value for key, value in options.items() if value is not None}
     spec = _spec(subject) if isinstance(subject, str) else subject.name
     settings: dict[str, Any] = {"subject": spec, "options": options, "corpus": specs, "context": context, "max_tokens": max_tokens,
-                "layers": None, "text_column": text_column, "split_on": split_on, "dtype": dtype}
+                                "layers": None, "text_column": text_column, "split_on": split_on, "dtype": dtype}
     if isinstance(subject, str) and not redo and _finished(catalogue, settings, layers, site, seed):
-        notes(f"{db} has all of this already: nothing to do")
+        notes(f"{db} has all of this already: nothing to do (--redo starts over)")
         return catalogue
     loaded: Any = open_subject(spec, device=device, dtype=dtype, threads=threads, **options) if isinstance(subject, str) else subject
     remember(loaded)

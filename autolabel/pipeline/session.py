@@ -93,9 +93,9 @@ def open_subject(spec: str, *, control: str | None = None, seed: int = 0, revisi
 class Identity:
     """Who the subject is that `open_subject` would give."""
 
-    name: str
-    hash: str
-    tokenizer_hash: str
+    name: str  # as in Unit.model
+    hash: str  # 16 hex digits: of weights, configuration and tokenizer
+    tokenizer_hash: str  # 16 hex digits
 
 
 def identify(spec: str, *, control: str | None = None, seed: int = 0, revision: str | None = None) -> Identity:

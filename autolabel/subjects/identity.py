@@ -6,10 +6,10 @@ from autolabel.types import digest
 
 
 def of_control(name: str, model_hash: str, kind: str, seed: int) -> tuple[str, str]:
-    """(name, hash) of the control of that kind of the subject (name, hash)."""
+    """(name, hash) of a control of the subject (name, hash): `kind` as in control.py; hashes are 16 hex digits."""
     return f"{name}~{kind}", digest(model_hash, kind, seed)
 
 
 def of_narrow(model_hash: str, width: int) -> str:
-    """Hash of a subject that shows the first `width` neurons of each site: fewer neurons are other settings."""
+    """Hash (16 hex digits) of a subject that shows the first `width` neurons of each site: fewer neurons are other settings."""
     return digest(model_hash, "narrow", width)

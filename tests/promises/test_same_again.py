@@ -178,7 +178,7 @@ def test_what_differs_is_not_taken_for_finished(tmp_path: Path) -> None:
     extract()
     notes: list[str] = []
     extract(notes=notes.append)
-    assert notes == [f"{db} has all of this already: nothing to do"]
+    assert notes == [f"{db} has all of this already: nothing to do (--redo starts over)"]
     for other, what in (({"seed": 1}, "settings"), ({"layers": "4"}, "settings"), ({"context": 32}, "corpus")):
         with pytest.raises(CatalogueError, match=f"other {what}"):
             extract(**other)
