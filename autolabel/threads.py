@@ -13,13 +13,18 @@ R = TypeVar("R")
 
 
 def each(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """work(item) of every item, in order, on as many threads as torch was given (all cores where it is not loaded)."""
-    torch = sys.modules.get("torch")
-    threads = min(len(items), torch.get_num_threads() if torch is not None else os.cpu_count() or 1)
+    """work(item) of every item, in order, on as many threads as there are `cores`."""
+    threads = min(len(items), cores())
     if threads < 2:
         return [work(item) for item in items]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, items))
+
+
+def cores() -> int:
+    """As many as torch was given, all where it is not loaded."""
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch is not None else os.cpu_count() or 1
 
 
 def stretches(n: int, size: int) -> list[slice]:

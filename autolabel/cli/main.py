@@ -6,6 +6,7 @@ budget, quota or time, resumable; 4 a check failed; 130 interrupted.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -18,6 +19,8 @@ from autolabel.cli import ask, batch, build, look, manage, nature, plan
 from autolabel.cli.common import clean
 from autolabel.cli.interrupts import Interrupts
 from autolabel.errors import AutolabelError
+
+COLLECT = 20_000, 10, 10  # Python's own first number is 700: half a second a search through all that torch and transformers load, every few seconds
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -37,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    gc.set_threshold(*COLLECT)
     ctrl_c = Interrupts()
     try:
         with ctrl_c:

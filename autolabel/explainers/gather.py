@@ -8,7 +8,7 @@ out over several passes). Nothing grows with the corpus.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,10 +18,12 @@ from autolabel.errors import SetupError
 from autolabel.explainers.lexicon import Lexicon, head, read
 from autolabel.neurons import LayerStats
 from autolabel.protocols import ExplainSplit
+from autolabel.threads import each, stretches
 from autolabel.types import Exemplars, Side, Site
 
 MIN_TOKENS, MAX_TOKENS = 32_768, 262_144
 MEMORY_BYTES = 768 << 20  # of half-precision activations held at once
+UNITS = 256  # summed at once by one thread
 
 Key = tuple[str, Side]
 
@@ -32,7 +34,8 @@ class Layer:
 
     site: Site
     side: Side
-    stats: LayerStats
+    tau: NDArray[np.float64]  # [U] what counts as active
+    tau99: NDArray[np.float32]  # [U] what counts as strong
     a: NDArray[np.float32]  # [N, U] activation of each token of the lexicon
     n: NDArray[np.float32]  # [C] tokens of each cell
     sums: NDArray[np.float32]  # [C, U] sum of a over each cell
@@ -45,6 +48,11 @@ class Layer:
     def key(self) -> Key:
         """(layer, side)."""
         return self.site.layer, self.side
+
+    def of(self, units: slice | NDArray[np.int64]) -> Layer:
+        """Some of its units; of a slice nothing is copied."""
+        return replace(self, tau=self.tau[units], tau99=self.tau99[units], a=self.a[:, units], sums=self.sums[:, units], strong=self.strong[:, units],
+                       mean=self.mean[units], std=self.std[units], n_strong=self.n_strong[units])
 
 
 def indicator(rows: NDArray[np.int64], n_rows: int, columns: NDArray[np.int64] | None = None,
@@ -145,18 +153,24 @@ def _layer(site: Site, side: Side, stats: LayerStats, x: NDArray[np.float16], le
 
     raw = torch.from_numpy(x).float()  # numpy converts half precision one number at a time
     # beyond half precision's range is as good as its largest value: such a token is strong either way
-    return summed(site, side, stats, (raw.neg_() if side == "-" else raw).clamp_(0, 65504).numpy(), lexicon)
+    return summed(site, side, stats.tau, stats.tau99, (raw.neg_() if side == "-" else raw).clamp_(0, 65504).numpy(), lexicon)
 
 
-def summed(site: Site, side: Side, stats: LayerStats, a: NDArray[np.float32], lexicon: Lexicon) -> Layer:
-    """A layer from a [N, U] at the tokens of the lexicon; of `stats`, whose arrays are [U], explainers read the thresholds."""
-    cells = indicator(lexicon.cell, len(lexicon.cell_form))
-    sums = np.asarray(cells @ a)
-    n, mean = lexicon.cell_count.astype(np.float32), a.mean(0, dtype=np.float64)
-    square = np.einsum("tu,tu->u", a, a) / max(len(a), 1)
-    # few tokens are strong: their places are counted, not a second dense array summed
-    at = np.flatnonzero(a > stats.tau99.astype(np.float32))
-    width, strong = a.shape[1], np.zeros(sums.shape, np.float32)
-    np.add.at(strong.reshape(-1), lexicon.cell[at // width] * width + at % width, np.float32(1))
-    std = np.sqrt(np.maximum(square - mean ** 2, 0))
-    return Layer(site, side, stats, a, n, sums, strong, mean.astype(np.float32), std.astype(np.float32), strong.sum(0))
+def summed(site: Site, side: Side, tau: NDArray[np.float64], tau99: NDArray[np.float64], a: NDArray[np.float32], lexicon: Lexicon) -> Layer:
+    """A layer from a [N, U] at the tokens of the lexicon and its thresholds [U]; the units are shared out among the cores."""
+    cells, bar = indicator(lexicon.cell, len(lexicon.cell_form)), tau99.astype(np.float32)
+    sums, strong = np.empty((cells.shape[0], a.shape[1]), np.float32), np.zeros((cells.shape[0], a.shape[1]), np.float32)
+    mean, std = np.empty(a.shape[1], np.float32), np.empty(a.shape[1], np.float32)
+
+    def work(units: slice) -> None:
+        mine = a[:, units]
+        sums[:, units] = cells @ mine
+        centre = mine.mean(0, dtype=np.float64)
+        square = np.einsum("tu,tu->u", mine, mine) / max(len(a), 1)
+        mean[units], std[units] = centre, np.sqrt(np.maximum(square - centre ** 2, 0))
+        # few tokens are strong: their places are counted, not a second dense array summed
+        tokens, columns = np.nonzero(mine > bar[units])
+        np.add.at(strong, (lexicon.cell[tokens], columns + units.start), np.float32(1))
+
+    each(work, stretches(a.shape[1], UNITS))
+    return Layer(site, side, tau, bar, a, lexicon.cell_count.astype(np.float32), sums, strong, mean, std, strong.sum(0))

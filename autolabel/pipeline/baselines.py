@@ -72,9 +72,11 @@ def store_best(catalogue: Catalogue, model: str, found: Baselines, run: str) -> 
         "model": [model] * len(keep), "layer": [r[0] for r in keep], "side": [r[1] for r in keep], "neuron": [r[2] for r in keep],
         "words": [r[3] for r in keep], "best": [found.best[r[0], r[1]][r[2]].tolist() for r in keep], "run": [run] * len(keep)}
     with catalogue.writer() as writer:
-        for layer, side in found.best:
-            writer.delete("baselines", "model = ? AND layer = ? AND side = ?", [model, layer, side])
-        writer.insert("baselines", columns)
+        def replace_them(_connection: object) -> None:  # one transaction
+            for layer, side in found.best:
+                writer.delete("baselines", "model = ? AND layer = ? AND side = ?", [model, layer, side])
+            writer.insert("baselines", columns)
+        writer.write(replace_them)
 
 
 def read_baselines(catalogue: Catalogue, model: str) -> Baselines | None:

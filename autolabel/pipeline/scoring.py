@@ -102,9 +102,9 @@ def _correlate(catalogue: Catalogue, row: ModelRow, todo: Sequence[Explanation],
     from autolabel.scorers.correlation import select_pass
 
     result = select_pass(todo, evidence, run=run_patterns, ranked=read_lists(catalogue, row.name))
-    store_scores(catalogue, row, result.scores, run)
-    if result.baselines is not None:
+    if result.baselines is not None:  # before the scores, which say that nothing is left to do
         store_best(catalogue, row.name, result.baselines, run)
+    store_scores(catalogue, row, result.scores, run)
 
 
 def store_scores(catalogue: Catalogue, row: ModelRow, scores: Sequence[Score], run: str) -> None:

@@ -157,11 +157,15 @@ def recorded(catalogue: Catalogue, command: str, settings: Mapping[str, Any], *,
     run = digest(command, dict(settings), model, model_hash, corpus, seed)
 
     def save(state: str, finished: datetime.datetime | None) -> None:
+        values: dict[str, Any] = {
+            "id": [run], "command": [command], "settings": [json.dumps(dict(settings), default=str)], "versions": [json.dumps(versions())],
+            "model": [model], "model_hash": [model_hash], "corpus": [corpus], "seed": [seed], "state": [state], "started": [started],
+            "finished": [finished]}
         with catalogue.writer() as writer:
-            writer.delete("runs", "id = ?", [run])
-            writer.insert("runs", {"id": [run], "command": [command], "settings": [json.dumps(dict(settings), default=str)],
-                                   "versions": [json.dumps(versions())], "model": [model], "model_hash": [model_hash], "corpus": [corpus],
-                                   "seed": [seed], "state": [state], "started": [started], "finished": [finished]})
+            def replace_it(_connection: object) -> None:  # one transaction: a kill leaves the row as it was or as it is now
+                writer.delete("runs", "id = ?", [run])
+                writer.insert("runs", values)
+            writer.write(replace_it)
 
     started = _now()
     save("running", None)

@@ -100,8 +100,7 @@ def find_senses(units: Sequence[Unit], explain: ExplainSplit, select: SelectEvid
 def _cluster(units: Sequence[Unit], explain: ExplainSplit, layer: Layer, ground: triggers.Ground, ids: Ints, seed: int) -> list[_Found]:
     """The clusters of each unit's words."""
     columns = np.array([u.index for u in units], np.int64)
-    mine = replace(layer, a=layer.a[:, columns], sums=layer.sums[:, columns], strong=layer.strong[:, columns], mean=layer.mean[columns],
-                   std=layer.std[columns], n_strong=layer.n_strong[columns])
+    mine = layer.of(columns)
     response = responses(mine, ground.lexicon, ids)
     by_itself = triggers.alone(explain, layer, ground.lexicon, columns)
     out = []
@@ -161,7 +160,7 @@ def _pursue(f: _Found, column: int, known: Read, held: Read, group: Ints,
     c_select = held.strength(rows) if rows else np.zeros((len(a_select), 0))
     steps = pursuit.pursue(a, known.strength(rows), a_select, c_select, group) if rows else []
     order = [s.label for s in steps]
-    share = pursuit.shares(a_select, c_select[:, order], np.array([s.beta for s in steps]), float(layer.stats.tau[f.unit.index]))
+    share = pursuit.shares(a_select, c_select[:, order], np.array([s.beta for s in steps]), float(layer.tau[f.unit.index]))
     owner = held.owner([f.words[f.of[k]] for k in order]) if len(order) > 1 else np.full(len(a_select), -1)
     return steps, share, pursuit.confuse(a_select, c_select[:, order], owner, group)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from autolabel.explainers.induce import Induce
 from autolabel.explainers.induce.search import Material
 from autolabel.explainers.induce.wording import Label
 from autolabel.explainers.lexicon import Lexicon
-from autolabel.neurons import QUANTILES, LayerStats
 
 Ints = NDArray[np.int64]
 MEMORY_BYTES = 512 << 20  # of the activations of clusters held at once
@@ -49,9 +48,11 @@ def labels(induce: Induce, material: Material, layer: Layer, units: Sequence[Clu
         for column, (i, k) in enumerate(some):
             owner = owners(units[i].clusters, word, len(lexicon.words))
             a[:, column] = np.where((owner == k) | (owner < 0), layer.a[:, units[i].column], 0)
-        wording = induce.wording(gather.summed(layer.site, layer.side, _thresholds(layer.stats, a), a, lexicon), material)
+        # what is strong is said of each cluster by itself
+        mine = gather.summed(layer.site, layer.side, layer.tau[[units[i].column for i, _ in some]], np.quantile(a, .99, axis=0), a, lexicon)
+        label = induce.labels(mine, material)
         for column, (i, k) in enumerate(some):
-            out[i][k] = wording.label(column)
+            out[i][k] = label(column)
     return out
 
 
@@ -60,9 +61,3 @@ def word_of_token(lexicon: Lexicon) -> Ints:
     if not len(lexicon.run_word):
         return lexicon.run_of_token
     return np.where(lexicon.run_of_token >= 0, lexicon.run_word[lexicon.run_of_token], -1)
-
-
-def _thresholds(stats: LayerStats, a: NDArray[np.float32]) -> LayerStats:
-    """The statistics of the layer with quantiles of the columns a [N, K]: what is strong is said of each cluster by itself."""
-    q = np.quantile(a, QUANTILES, axis=0).T
-    return replace(stats, quantiles=np.ascontiguousarray(q, np.float64))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from autolabel.memory import uncollected
+
 if TYPE_CHECKING:
     from autolabel.subjects.hf import HFSubject, load_subject
     from autolabel.subjects.narrow import Narrow
@@ -19,4 +21,5 @@ __all__ = ["HFSubject", "Narrow", "Plant", "Planted", "Recorded", "Silent", "loa
 def __getattr__(name: str) -> Any:  # whatever the module holds
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    with uncollected():
+        return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

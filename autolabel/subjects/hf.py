@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from autolabel.errors import SettingsError, SubjectError, UnitError
+from autolabel.memory import uncollected
 from autolabel.subjects import control as controls
 from autolabel.subjects.loading import Source, check_versions, find_source, load_model, load_tokenizer, one_line
 from autolabel.subjects.special import Specials, content_ids, find_specials, longest_window
@@ -148,6 +149,7 @@ class HFSubject:
                  "nonlinearity": p.nonlinearity, "module": p.name} for p in self.places]
 
 
+@uncollected()
 def load_subject(spec: str, *, device: str = "auto", dtype: str = "auto", revision: str | None = None, threads: int | None = None,
                  control: str | None = None, seed: int = 0) -> HFSubject:
     """Load `demo`, a hub id or a local folder, and find its neurons.

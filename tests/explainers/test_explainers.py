@@ -96,6 +96,14 @@ def test_same_input_same_labels(labels: dict[str, list[Explanation]], monkeypatc
         assert list(maker.explain(units(), split(chunk=100))) == labels[name]
 
 
+@pytest.mark.parametrize("threads", [1, 3, 8])
+def test_labels_do_not_depend_on_how_units_are_shared_out(labels: dict[str, list[Explanation]], monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    monkeypatch.setattr(induce, "_hierarchy", lambda: HIERARCHY)
+    monkeypatch.setattr(induce, "cores", lambda: threads)
+    monkeypatch.setattr(gather, "UNITS", threads)
+    assert list(MAKERS["induce"].explain(units(), split())) == labels["induce"]
+
+
 def test_a_subset_of_units_gets_the_same_labels(explain: ExplainSplit, labels: dict[str, list[Explanation]]) -> None:
     some = [e for e in units() if e.unit.index in (TOPIC, LIST)][::-1]
     assert list(Tokens().explain(iter(some), explain)) == [labels["tokens"][TOPIC], labels["tokens"][LIST]]
@@ -125,7 +133,7 @@ def test_layers_equal_brute_force(explain: ExplainSplit) -> None:
         at = np.array([v == w for v in words])
         assert len(cell) == 1 and layer.n[cell[0]] == at.sum() == lexicon.word_count[lexicon.words.index(w)]
         assert np.allclose(layer.sums[cell[0]], layer.a[at].sum(0), rtol=1e-4)
-        assert np.array_equal(layer.strong[cell[0]], (layer.a[at] > layer.stats.tau99.astype(np.float32)).sum(0))
+        assert np.array_equal(layer.strong[cell[0]], (layer.a[at] > explain.stats["0", "+"].tau99.astype(np.float32)).sum(0))
     assert layer.a.max() < 10  # special positions were not read
 
 

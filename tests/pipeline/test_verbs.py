@@ -10,6 +10,7 @@ import pytest
 
 import autolabel as al
 from autolabel.errors import CatalogueError, PatternError, SettingsError, UnitError
+from autolabel.pipeline import scoring
 from autolabel.pipeline.selection import select_units
 
 LABELS = ["unit", "model", "layer", "site", "neuron", "side", "label", "pattern", "explainer", "llm", "simulator", "score", "ci_low", "ci_high", "peak", "peak_low", "peak_high", "n", "p_foreign", "p_size", "p", "q_value", "baseline", "peak_baseline", "ceiling", "rho_context", "rho_context_low", "rho_context_high", "contextual", "rho_new", "rho_new_low", "rho_new_high", "carries_over", "informative", "rank", "mass_recall", "verdict", "reason", "test_looks", "cost_usd"]
@@ -58,6 +59,24 @@ def test_a_second_run_does_nothing(catalogue: al.Catalogue) -> None:
     assert al.score(catalogue, model="minilm").done == 0
     assert al.choose(catalogue, model="minilm").done == 0
     assert catalogue.read("SELECT * FROM labels ORDER BY unit") == before
+
+
+@pytest.mark.parametrize("broken", ["store_best", "store_scores"])
+def test_a_score_that_is_cut_short_leaves_nothing_out(catalogue: al.Catalogue, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    kept = "SELECT layer, side, neuron, words, best FROM baselines WHERE model = 'minilm' ORDER BY ALL"
+    before = catalogue.read(kept)
+    assert before and all(row[-1] for row in before)
+    with catalogue.writer() as writer:
+        writer.write(lambda connection: connection.execute("UPDATE baselines SET best = NULL WHERE model = 'minilm'"))
+        writer.delete("scores", "model = 'minilm' AND split = 'select'")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(scoring, broken, stop)
+        al.score(catalogue, model="minilm")
+    assert al.score(catalogue, model="minilm").done > 0
+    assert catalogue.read(kept) == before
 
 
 def test_a_new_candidate_is_looked_at_and_the_look_is_counted(catalogue: al.Catalogue) -> None:

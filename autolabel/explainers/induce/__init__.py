@@ -8,7 +8,7 @@ grows by more than it costs (`search.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from autolabel.explainers import gather
@@ -18,13 +18,14 @@ from autolabel.explainers.induce.contexts import contexts
 from autolabel.explainers.induce.features import features
 from autolabel.explainers.induce.groups import groups
 from autolabel.explainers.induce.naming import Names
-from autolabel.explainers.induce.wording import Wording
+from autolabel.explainers.induce.wording import Label, Wording
 from autolabel.explainers.lexicon import Lexicon
 from autolabel.explainers.tokens import CHANCE, SILENT
 from autolabel.hierarchy import Hierarchy
 from autolabel.patterns import embedded
 from autolabel.protocols import ExplainSplit
 from autolabel.registry import part
+from autolabel.threads import cores, each, stretches
 from autolabel.types import Exemplars, Explanation, Maker
 
 
@@ -46,10 +47,10 @@ class Induce:
         lexicon = gather.lexicon_of(explain_split, list(asked))
         material, maker = self.material(explain_split, lexicon), self.maker()
         for layer in gather.layers(explain_split, list(asked), lexicon):
-            wording = self.wording(layer, material)
+            labels = self.labels(layer, material)
             for exemplars in asked[layer.key]:
                 u = exemplars.unit.index
-                label = wording.label(u)
+                label = labels(u)
                 if label is None:
                     yield Explanation(exemplars.unit, "", None, maker, SILENT if layer.std[u] == 0 else CHANCE)
                 else:
@@ -67,9 +68,12 @@ class Induce:
         return search.Material(lexicon, listed(lexicon), said, carry.halves(lexicon, said.cells), contexts(lexicon, groups(lexicon, said)),
                                Names.build(lexicon, said))
 
-    def wording(self, layer: gather.Layer, material: search.Material) -> Wording:
-        """The labels of one layer."""
-        return Wording(material, search.run(layer, material, search.Settings(self.words, self.features, self.contexts, cost=self.cost)))
+    def labels(self, layer: gather.Layer, material: search.Material) -> Callable[[int], Label | None]:
+        """The labels of one layer, by unit. Units do not depend on each other: they are shared out among the cores."""
+        settings = search.Settings(self.words, self.features, self.contexts, cost=self.cost)
+        size = max(1, -(-len(layer.mean) // cores()))
+        parts = each(lambda units: Wording(material, search.run(layer.of(units), material, settings)), stretches(len(layer.mean), size))
+        return lambda u: parts[u // size].label(u % size)
 
     def _knows(self) -> tuple[embedded.Embedder | None, Hierarchy | None]:
         return _embedder() if self.like else None, (self.hierarchy or _hierarchy()) if self.concepts else None

@@ -31,7 +31,7 @@ def search(layer: Layer, where: Contexts) -> list[Around]:
     left = residual(layer, where)
     n = max(int(where.eligible.sum()), 1)
     std = np.sqrt(np.einsum("tu,tu->u", left, left) / n)
-    alive = std > 1e-6 * layer.std.max(initial=0)  # below, only rounding is left
+    alive = std > 1e-6 * (layer.std + layer.mean)  # below, only rounding is left
     std = np.where(alive, std, 1).astype(np.float32)
     left[:, ~alive] = 0
     by_excerpt = np.asarray(where.excerpts @ left)

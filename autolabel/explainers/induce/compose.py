@@ -110,7 +110,7 @@ def on_tokens(state: State, layer: Layer, lexicon: Lexicon, above: Levels, units
     """
     before = np.maximum(state.level[units, lexicon.cell[tokens]], above[units, tokens])
     a = layer.a[tokens, units]
-    strong = (a > layer.stats.tau99.astype(np.float32)[units]).astype(np.float32)
+    strong = (a > layer.tau99[units]).astype(np.float32)
     n = np.full(len(units), weight, np.float32)
     a, strong = a * n, strong * n
     level = _level(state, layer, units, before == 0, n, a, least)

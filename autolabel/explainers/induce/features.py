@@ -58,11 +58,12 @@ def features(lexicon: Lexicon, vocabulary: Sequence[str], embedder: embedded.Emb
     seen: set[bytes] = set()
     inside = np.flatnonzero(lexicon.cell_form >= 0)
     of_form = indicator(lexicon.cell_form[inside], len(lexicon.forms), inside, len(lexicon.cell_form))
+    word_of = lexicon.cell_word
     for feature, forms, cells in _candidates(lexicon, vocabulary, embedder, hierarchy):
         if cells is None:
             assert forms is not None
             cells = np.sort(of_form[forms].indices.astype(np.int64))
-        members = np.unique(lexicon.cell_word[cells])
+        members = np.unique(word_of[cells])
         if not MIN_WORDS <= len(members) <= MAX_SHARE * len(lexicon.words) or (key := cells.tobytes()) in seen:
             continue
         seen.add(key)

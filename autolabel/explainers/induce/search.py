@@ -1,4 +1,4 @@
-"""The search of `induce` over one layer: what each unit's label is made of, as arrays."""
+"""The search of `induce` over units of one layer: what each unit's label is made of, as arrays."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Found:
 
 
 def run(layer: Layer, material: Material, settings: Settings) -> Found:
-    """Search one layer."""
+    """Search the units of a layer."""
     lexicon = material.lexicon
     response = words(layer, lexicon, material.listed)
     state, lists = compose.start(layer, lexicon, response, settings.words, settings.bar, settings.cost)

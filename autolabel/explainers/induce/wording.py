@@ -40,7 +40,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Wording:
-    """The labels of one layer."""
+    """The labels of some units of a layer."""
 
     material: Material
     found: Found
