@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+DEFAULT = "all-MiniLM-L6-v2"  # name of `default_embedder`
 MAX_TOKENS = 256  # the length this model was trained for; longer texts are cut
 BATCH_TOKENS = 2048  # tokens of one forward pass: stays in the cache of one core
 
@@ -68,4 +69,4 @@ def default_embedder() -> Embedder:
     check_versions()
     source = find_source("demo")
     model = load_model(source, device="cpu", dtype="float32")
-    return Embedder("all-MiniLM-L6-v2", source.files.hash, int(model.config.hidden_size), model, load_tokenizer(source))
+    return Embedder(DEFAULT, source.files.hash, int(model.config.hidden_size), model, load_tokenizer(source))

@@ -75,7 +75,7 @@ def submit(db: str | None, quiet: bool, **flags: Any) -> None:
 
     handed = submitting.submit(open_catalogue(db), access_of(flags), say=lambda text: note(text, quiet))
     for one in handed:
-        note(f"{one.batch}: {one.state}, {len(one.digests):,} calls; later: autolabel batch read", quiet)
+        note(f"{one.batch}: {one.state}, {len(one.digests):,} calls; later: autolabel batch read --llm {one.llm}", quiet)
     if not handed:
         note("nothing to hand in: no call is open, or all are under way", quiet)
 

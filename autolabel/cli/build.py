@@ -33,6 +33,9 @@ def _report(what: str, count: Any, flags: dict[str, Any]) -> int:
     """Say what was done; 1 when more units failed than allowed."""
     note(f"{what}: {count.done:,} of {count.asked:,} done now, {count.before:,} before, {count.abstained:,} abstained, {count.failed:,} failed",
          flags["quiet"])
+    if count.unscored:
+        note(f"{count.unscored:,} cannot be scored so: see `autolabel sql \"SELECT scorer, reason, count(*) FROM scores WHERE value IS NULL GROUP BY ALL\"`",
+             flags["quiet"])
     if count.shortened:
         note(f"{count.shortened:,} prompts were too long: excerpts were left out of them until they fitted (dropped_excerpts in explanations.settings)",
              flags["quiet"])

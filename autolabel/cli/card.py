@@ -46,9 +46,20 @@ def print_card(card: Card, *, as_json: bool = False) -> None:
         console.print(_highlight(shown, float(n["max"]) or 1.0))
     if card.candidates:
         console.print(Text("\ncandidates (score on select)", style="bold"))
-        for c in card.candidates:
-            chosen = "* " if c.get("chosen") else "  "
-            console.print(Text(clean(f"{chosen}{_number(c.get('select_score'))}  {c['explainer']}: {c.get('label') or c.get('reason') or ''}")))
+        for line in _candidate_lines(card):
+            console.print(Text(clean(line)))
+
+
+def _candidate_lines(card: Card) -> list[str]:
+    """A line for each; where several simulators have read a label, each with its name, and the star on the one that was chosen by."""
+    rows, ids = card.candidates, [c["explanation"] for c in card.candidates]
+    lines = []
+    for c in rows:
+        several = ids.count(c["explanation"]) > 1
+        star = c.get("chosen") and not (several and card.label and card.label["simulator"] not in (None, c["simulator"]))
+        by = f" by {c['simulator']}" if several else ""
+        lines.append(f"{'* ' if star else '  '}{_number(c.get('select_score'))}{by}  {c['explainer']}: {c.get('label') or c.get('reason') or ''}")
+    return lines
 
 
 def _label_lines(card: Card) -> list[str]:

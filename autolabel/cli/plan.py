@@ -37,11 +37,14 @@ def label_(explainers: tuple[str, ...], settings: tuple[str, ...], tokenizer: st
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(made), default=str))
         return
-    rows = [(s.stage, s.paid, s.calls, s.calls_most, s.tokens_in, s.tokens_in_most, s.tokens_out, s.tokens_out_most, _money(s.dollars), _money(s.dollars_most))
-            for s in (*made.stages, made.total)]
-    print_rows(("stage", "paid before", "calls", "at most", "tokens in", "at most", "tokens out", "at most", "dollars", "at most"), rows)
-    note(f"Prompts counted by {made.counted_by}. About {made.hours_low:.2g} to {made.hours_high:.2g} hours, if an answer is written at 100 to 20 "
-         "tokens a second.", flags["quiet"])
+    rows = [(s.stage, bound, *(f"{v:,}" for v in (calls, tokens_in, tokens_out)), _money(dollars))
+            for s in (*made.stages, made.total)
+            for bound, calls, tokens_in, tokens_out, dollars in (("likely", s.calls, s.tokens_in, s.tokens_out, s.dollars),
+                                                                 ("at most", s.calls_most, s.tokens_in_most, s.tokens_out_most, s.dollars_most))]
+    print_rows(("stage", "", "calls", "tokens in", "tokens out", "dollars"), rows)
+    paid = f" {made.total.paid:,} calls more are paid already: their answers are in the catalogue." if made.total.paid else ""
+    note(f"Prompts counted by {made.counted_by}. {_span(made.hours_low, made.hours_high)}, if an answer is written at 100 to 20 tokens a second.{paid}",
+         flags["quiet"])
 
 
 @plan.command("extract")
@@ -64,6 +67,12 @@ def extract_(subject: str, corpus: tuple[str, ...], as_json: bool, **flags: Any)
         click.echo(json.dumps(dataclasses.asdict(made)))
         return
     print_rows(("", ""), rows)
+
+
+def _span(low: float, high: float) -> str:
+    """Two durations in hours, in a unit that suits the longer."""
+    unit, factor = next((u, f) for u, f, least in (("hours", 1.0, 1.0), ("minutes", 60.0, 1 / 60), ("seconds", 3600.0, 0.0)) if high >= least)
+    return f"About {low * factor:.2g} to {high * factor:.2g} {unit}"
 
 
 def _money(value: Any) -> str:

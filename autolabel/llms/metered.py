@@ -76,7 +76,7 @@ class Metered:
         self.inner, self.meter, self.price = inner, meter, price
         if meter.budget is not None and price is None:
             raise SetupError(f"no price is known for {inner.name}, so a budget cannot be kept: write its price to a file, name that with "
-                             "prices = \"FILE.toml\" in autolabel.toml, or leave --budget out")
+                             "--prices FILE.toml, or leave --budget out")
 
     @property
     def name(self) -> str:

@@ -39,6 +39,7 @@ class Count:
     failed: int  # no result, with a reason in `failures`
     pending: int = 0  # answers that come later, through files
     shortened: int = 0  # of `done`: excerpts were left out of the prompt, so that it fits
+    unscored: int = 0  # no score, though no call failed: too few excerpts, or a label that says the same of every token
 
 
 def explain(catalogue: Catalogue, explainer: str | Explainer = "induce", *, units: str | Iterable[str] | None = None, model: str = "",

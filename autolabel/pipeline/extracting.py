@@ -55,7 +55,7 @@ def extract(subject: str | Subject = "demo", *, corpus: str | Sequence[str] = "d
     if site not in {s.name for s in loaded.sites}:
         raise UnitError(f"{loaded.name} has no site {site!r}: it has {', '.join(sorted({s.name for s in loaded.sites}))}")
     names = _layers(loaded.name, [s.layer for s in loaded.sites], layers)
-    for found in loaded.describe():
+    for found in (d for d in loaded.describe() if names is None or d["layer"] in names):
         notes(f"layer {found['layer']}: {found['width']:,} neurons, {found['nonlinearity']}, input of {found['module']}")
     settings["layers"] = names
     report = Report()

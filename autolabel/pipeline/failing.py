@@ -41,6 +41,11 @@ def note_failures(catalogue: Catalogue, settled: Sequence[Unit], failures: Seque
         writer.write(replace)
 
 
+def calls_failed(score: Score) -> bool:
+    """No score, because calls failed."""
+    return score.value is None and bool(score.extra.get("failed"))
+
+
 def note_unscored(catalogue: Catalogue, labels: Sequence[Explanation], scores: Iterable[Score], run: str, verb: str = "") -> None:
     """Store which of these labels have no score because calls failed, with the first of them: stage `VERB: SCORER`; verb: `score`, on test `choose`,
     or another that read them."""
@@ -51,7 +56,7 @@ def note_unscored(catalogue: Catalogue, labels: Sequence[Explanation], scores: I
         e = by_id[s.explanation]
         key = f"{verb or ('score' if s.split == 'select' else 'choose')}: {s.scorer}", e.maker.explainer
         settled.setdefault(key, []).append(e.unit)
-        if s.value is None and s.extra.get("failed"):
+        if calls_failed(s):
             kind, _, message = str(s.extra["failure"]).partition(": ")
             failed.setdefault(key, []).append(Failure(e.unit, kind, message, str(s.extra.get("reply") or ""), now))
     for (stage, explainer), units in settled.items():

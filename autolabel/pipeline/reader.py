@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from autolabel.catalogue import Catalogue
+from autolabel.embeddings import DEFAULT
 from autolabel.errors import PendingError, SettingsError
 from autolabel.pipeline.baselines import read_baselines
+from autolabel.pipeline.failing import calls_failed
 from autolabel.pipeline.labels import embedder, runner
 from autolabel.pipeline.session import ModelRow
 from autolabel.protocols import LLM, SelectEvidence, TestEvidence
@@ -40,7 +42,7 @@ class Reader:
         if self.scorer == "simulation":
             return self.simulator or default_simulator(self.llm)
         if self.scorer == "embedding":
-            return "embedding"
+            return DEFAULT  # the name that its scores have
         return self.llm.name if self.llm is not None else self.scorer
 
     def build(self, catalogue: Catalogue, row: ModelRow, subject: Any, hierarchy: Hierarchy, selected: Mapping[str, Score],
@@ -65,19 +67,21 @@ def default_simulator(llm: LLM | None) -> str:
 
 
 def read_all(scorer: Any, labels: Iterable[Explanation], evidence: SelectEvidence | TestEvidence, save: Callable[[Sequence[Score]], None],
-             progress: Callable[[int], None] = lambda done: None) -> tuple[int, int, int]:
-    """Score labels in blocks and save each block. (scored, without a score, pending)."""
-    done = unscored = 0
+             progress: Callable[[int], None] = lambda done: None) -> tuple[int, int, int, int]:
+    """Score labels in blocks and save each block. (scored, cannot be scored, without a score because calls failed, pending)."""
+    done = unscored = failed = 0
 
     def read(block: Sequence[Explanation]) -> None:
-        nonlocal done, unscored
+        nonlocal done, unscored, failed
         scores = scorer.score(block, evidence)
         save(scores)
         done += sum(s.value is not None for s in scores)
-        unscored += sum(s.value is None for s in scores)
+        lost = sum(calls_failed(s) for s in scores)
+        failed += lost
+        unscored += sum(s.value is None for s in scores) - lost
 
     pending = in_blocks(labels, read, progress)
-    return done, unscored, pending
+    return done, unscored, failed, pending
 
 
 def in_blocks(labels: Iterable[Explanation], read: Callable[[Sequence[Explanation]], None], progress: Callable[[int], None] = lambda done: None) -> int:

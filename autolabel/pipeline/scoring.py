@@ -91,10 +91,10 @@ def score(catalogue: Catalogue, *, scorer: str = "correlation", simulator: str =
             note_unscored(catalogue, todo, scores, run)
 
         built = reader.build(catalogue, row, subject, known, {})
-        done, unscored, pending = read_all(built, todo, evidence, save, lambda n: progress(stage, n, len(todo)))
+        done, unscored, failed, pending = read_all(built, todo, evidence, save, lambda n: progress(stage, n, len(todo)))
         if verdicts == "now":
             rejudge(catalogue, row.name)
-        return replace(before, done=done, failed=unscored, pending=pending)
+        return replace(before, done=done, failed=failed, pending=pending, unscored=unscored)
 
 
 def _correlate(catalogue: Catalogue, row: ModelRow, todo: Sequence[Explanation], evidence: SelectEvidence, run_patterns: Run, run: str) -> None:

@@ -21,7 +21,7 @@ from autolabel.elsewhere import Elsewhere, Part, read_elsewhere
 from autolabel.errors import SettingsError
 from autolabel.pipeline.beyond import By, Readers, reader_built, readers_of
 from autolabel.pipeline.explaining import Count
-from autolabel.pipeline.failing import note_unscored
+from autolabel.pipeline.failing import calls_failed, note_unscored
 from autolabel.pipeline.labels import hierarchy as concepts
 from autolabel.pipeline.labels import read_explanations, runnable, runner
 from autolabel.pipeline.progress import Progress, silent
@@ -132,7 +132,7 @@ class _Here:
         def save(scores: Sequence[Score]) -> None:
             self.store([by_id[s.explanation] for s in scores], scores)
             note_unscored(self.catalogue, labels, scores, self.run, "score --corpus")
-            failed.update(s.explanation for s in scores if _failed(s))
+            failed.update(s.explanation for s in scores if calls_failed(s))
 
         by_id = {e.id: e for e in labels}
         stage = f"reading sentences on {self.where.name}"
@@ -151,7 +151,7 @@ class _Here:
         loose = imprecision(np.array([s.extra.get("df") for s in scores], np.float64), np.array([s.extra.get("n_documents") or 0 for s in scores]), "")
         for e, s, few in zip(labels, scores, loose, strict=True):
             u, x, exact = e.unit, s.extra, e.pattern is not None
-            simulator, judge = (None, None) if _failed(s) else self.readers.by.get(e.id, (None, None))  # what failed is asked again
+            simulator, judge = (None, None) if calls_failed(s) else self.readers.by.get(e.id, (None, None))  # what failed is asked again
             why = few if exact else x.get("imprecise")
             reason = why if s.reason is None else s.reason.replace(" on test", " there").replace(" of test", " there") if simulator else s.reason
             values = (u.model, u.layer, u.site, u.index, u.side, e.id, self.where.id, self.where.name, self.subgroup, s.value, s.low, s.high, x.get("peak"),
@@ -164,11 +164,6 @@ class _Here:
                               [self.where.id, self.subgroup, [e.id for e in labels]])
                 writer.insert("validity", columns)
             writer.write(replace_them)
-
-
-def _failed(s: Score) -> bool:
-    """No score, because calls failed."""
-    return s.value is None and bool(s.extra.get("failed"))
 
 
 def compared(catalogue: Catalogue, model: str = "") -> tuple[tuple[str, ...], tuple[tuple[Any, ...], ...]]:
