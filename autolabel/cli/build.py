@@ -139,6 +139,8 @@ def score(scorer: str, simulator: str | None, settings: tuple[str, ...], unit: s
         if unit or text or pattern:
             if not unit or not text:
                 raise click.UsageError("a label of your own needs both --unit and --label")
+            if scorer not in ("correlation", "simulation"):
+                raise click.UsageError(f"--scorer {scorer} is for the candidates of units: a label of your own is run as a --pattern, or read by a --simulator")
             result = score_label(catalogue, unit, text, pattern, **shared_)
             print_rows(("figure", "value"), list(result.items()), as_json=as_json)
             return 0

@@ -21,6 +21,7 @@ from autolabel.cli.interrupts import Interrupts
 from autolabel.errors import AutolabelError
 
 COLLECT = 20_000, 10, 10  # Python's own first number is 700: half a second a search through all that torch and transformers load, every few seconds
+HELP: type | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())  # a group without a command, which click before 8.2 does not raise
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -61,6 +62,10 @@ def _interrupted() -> int:
 
 def _failed(error: BaseException) -> int:
     """The exit code of an error of the user's, said in a line; any other is raised again."""
+    if isinstance(error, click.UsageError) and not isinstance(error, HELP):
+        where = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
+        click.echo(f"autolabel: {clean(' '.join(error.format_message().split())).rstrip('.')}{where}", err=True)
+        return 2
     if isinstance(error, click.ClickException):
         error.show(file=sys.stderr)
         return 2

@@ -14,7 +14,7 @@ from autolabel.pipeline.failing import calls_failed
 from autolabel.pipeline.labels import embedder, runner
 from autolabel.pipeline.session import ModelRow
 from autolabel.protocols import LLM, SelectEvidence, TestEvidence
-from autolabel.registry import build, name_of
+from autolabel.registry import build, load, name_of
 from autolabel.types import Explanation, Score, layer_order
 
 if TYPE_CHECKING:
@@ -107,7 +107,9 @@ def needs_llm(scorer: str, simulator: str) -> bool:
 
 
 def check(reader: Reader) -> None:
-    """Raises SettingsError where the LLM is missing that this reader asks."""
+    """Raises SettingsError where there is no such simulator, or the LLM is missing that this reader asks."""
+    if reader.scorer == "simulation":
+        load("simulators", reader.judge)
     if reader.llm is None and needs_llm(reader.scorer, reader.judge):
         what = f"the simulator {reader.judge}" if reader.scorer == "simulation" else f"the scorer {reader.scorer}"
         raise SettingsError(f"{what} asks an LLM: name one with --llm, as in --llm openai/MODEL or --llm local/PATH")

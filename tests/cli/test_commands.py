@@ -120,10 +120,13 @@ def test_export_and_snapshot(small: Path, tmp_path: Path, capsys: pytest.Capture
     (["explain", "--explainer", "nosuch"], "choose from constant, contrastive"), (["explain", "--units", "8"], "no layer 8"),
     (["score", "--unit", "4/1"], "needs both --unit and --label"), (["score", "--unit", "4/1", "--label", "x", "--pattern", "{"], "column"),
     (["score", "--scorer", "nosuch"], "no scorer is called"), (["explain", "-E", "words"], "is not key=value"),
+    (["score", "--unit", "4/1", "--label", "x", "--scorer", "detection"], "--scorer detection is for the candidates"),
+    (["score", "--unit", "4/1", "--label", "x", "--simulator", "nosuch"], "no simulator is called 'nosuch'"),
+    (["plan", "label", "--nosuch"], "No such option"), (["prompt", "show", "structured"], "Missing option '--unit' (see `autolabel prompt show --help`)"),
 ])
 def test_mistakes_are_one_line_and_exit_2(small: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
     code, _, err = run(capsys, *arguments, "--db", str(small))
-    assert code == 2 and words in err and "Traceback" not in err
+    assert code == 2 and words in err and err.startswith("autolabel: ") and err.count("\n") == 1
 
 
 def test_what_is_no_catalogue_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
