@@ -91,11 +91,16 @@ def nothing_said(bed: Bed, seed: int = 0) -> list[Finding]:
 
 
 def lexical(bed: Bed) -> list[Finding]:
-    """Units planted without noise: the true label of a unit that only names tokens must score at least .9."""
-    value = [float(np.corrcoef(bed.a[:, u], bed.c[:, u])[0, 1]) for u in range(len(bed)) if bed.targets and bed.targets[u] == 1.0]
-    if not value:
+    """Units planted without noise: the true label of a unit that only names tokens must score at least .9. Units that never fire are told apart."""
+    planted = [u for u in range(len(bed)) if bed.targets and bed.targets[u] == 1.0]
+    if not planted:
         return []
-    return [Finding("planted lexical units", "rho", bed.what, "each >= .9", f"least {min(value):.3f}", min(value) >= 0.9, len(value))]
+    live = [u for u in planted if np.ptp(bed.a[:, u]) > 0]
+    silent = f"; {len(planted) - len(live)} never fire" if len(live) < len(planted) else ""
+    if not live:
+        return [Finding("planted lexical units", "rho", bed.what, "each >= .9", f"no value{silent}", None, 0)]
+    value = [float(np.corrcoef(bed.a[:, u], bed.c[:, u])[0, 1]) if np.ptp(bed.c[:, u]) > 0 else 0.0 for u in live]  # the same of every token: says nothing
+    return [Finding("planted lexical units", "rho", bed.what, "each >= .9", f"least {min(value):.3f}{silent}", min(value) >= 0.9, len(value))]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ def export(path: Path, what: str, target: Path, format: str | None = None, *, ti
     chosen = format or target.suffix.removeprefix(".").lower()
     if chosen not in FORMATS:
         raise QueryError(f"cannot export as {chosen or 'a file without ending'!r}: choose {', '.join(FORMATS)}")
+    if what.isidentifier() and what not in VIEWS:
+        raise QueryError(f"there is no view {what!r}: choose {', '.join(VIEWS)}, or write a SELECT statement")
     query = f"SELECT * FROM {what}" if what in VIEWS else what
     target = target.absolute()
     if not target.parent.is_dir():

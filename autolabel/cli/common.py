@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+NARROW = 16  # a column of text is not made narrower than this for the others' sake: a unit's name
+GAP = 2  # between columns
+
 # Terminal control: escape sequences, C0/C1 controls but tab and newline, zero-width and bidirectional marks.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
@@ -100,21 +103,43 @@ def note(text: str, quiet: bool = False) -> None:
 
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, as_json: bool = False, title: str | None = None) -> None:
-    """A table for people, or a JSON array of objects for programs."""
+    """A table for people, or a JSON array of objects for programs. Where the columns do not fit beside each other, a line for each value."""
     if as_json:
         click.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], ensure_ascii=False, default=str))
         return
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     body = [[show_value(v) for v in row] for row in rows]
-    for i, name in enumerate(columns):
-        numeric = all(re.fullmatch(r"-?[\d.,e+%-]*", row[i]) for row in body)
-        table.add_column(escape(clean(name)), justify="right" if numeric else "left", overflow="fold")
+    numbers = [all(re.fullmatch(r"-?[\d.,e+%-]*", row[i]) for row in body) for i in range(len(columns))]
+    least = [max((*map(len, name.split()), *(len(row[i]) for row in body if numbers[i]), *(min(NARROW, len(row[i])) for row in body)), default=0)
+             for i, name in enumerate(columns)]
+    if body and len(columns) > 2 and sum(least) + GAP * (len(least) - 1) > out().width:
+        _print_values(columns, body, title)
+        return
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for name, numeric, width in zip(columns, numbers, least, strict=True):
+        table.add_column(escape(clean(name)), justify="right" if numeric else "left", overflow="fold", min_width=width)
     for row in body:
         table.add_row(*(escape(clean(cell)) for cell in row))
     out().print(table)
+
+
+def _print_values(columns: Sequence[str], body: Iterable[Sequence[str]], title: str | None) -> None:
+    """Row below row, each value behind the name of its column; empty ones are left out."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    for number, row in enumerate(body):
+        table = Table(title=title if number == 0 else None, title_justify="left", show_header=False, box=None, pad_edge=False)
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, cell in zip(columns, row, strict=True):
+            if cell:
+                table.add_row(escape(clean(name)), escape(clean(cell)))
+        if number:
+            out().print()
+        out().print(table)
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,3 +108,29 @@ def test_marks() -> None:
 @pytest.mark.parametrize(("won", "of", "expected"), [(5, 5, True), (4, 5, True), (3, 5, False), (0, 1, False), (95, 100, True), (90, 100, False), (92, 100, True)])
 def test_a_few_misses_prove_nothing_and_many_do(won: int, of: int, expected: bool) -> None:
     assert holds([True] * won + [False] * (of - won)) is expected
+
+
+def test_planted_lexical_units_that_never_fire_are_told_apart_and_hide_nothing() -> None:
+    import warnings
+
+    from autolabel.audits.nulls import lexical
+
+    class Made:
+        what, targets = "made", (1.0, 1.0, 1.0)
+
+        def __init__(self, a: list[list[float]], c: list[list[float]]) -> None:
+            self.a, self.c = np.array(a).T, np.array(c).T
+
+        def __len__(self) -> int:
+            return len(self.targets)
+
+    fires, silent = [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]
+    bed: Any = Made([fires, silent, fires], [fires, silent, fires])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (found,) = lexical(bed)
+        assert (found.passed, found.n, found.observed) == (True, 2, "least 1.000; 1 never fire")
+        bed = Made([fires, silent, fires], [fires, silent, silent])
+        assert lexical(bed)[0].passed is False
+        bed = Made([silent] * 3, [silent] * 3)
+        assert (lexical(bed)[0].passed, lexical(bed)[0].n) == (None, 0)

@@ -11,6 +11,7 @@ import autolabel as al
 from autolabel.card import Card
 from autolabel.cli.build import _report
 from autolabel.cli.card import _candidate_lines
+from autolabel.cli.common import print_rows
 from autolabel.errors import CorpusError
 from autolabel.pipeline.explaining import Count
 from autolabel.pipeline.reader import Reader, read_all
@@ -62,6 +63,21 @@ def test_a_card_names_the_simulators_of_a_label_that_several_have_read() -> None
             {"explanation": "a", "explainer": "induce", "label": "numbers", "select_score": -0.1, "simulator": "digits", "chosen": True})
     card = Card("u", {}, {"simulator": "pattern"}, (), (), {}, (), rows, (), None, ())
     assert _candidate_lines(card) == ["* 0.400 by pattern  induce: numbers", "  0.300  tokens: words", "  -0.100 by digits  induce: numbers"]
+
+
+def test_numbers_are_never_broken_and_what_does_not_fit_is_written_line_by_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    columns, row = ("unit", "label", *(f"figure_{i}" for i in range(8))), ("minilm/1-mlp/866", "words for numbers, and " * 9, *([-0.123456] * 7), None)
+    print_rows(columns[:5], [row[:5]] * 2)
+    out = capsys.readouterr().out
+    assert out.count("-0.123") == 6 and out.count("minilm/1-mlp/866") == 2 and max(map(len, out.splitlines())) <= 80
+    print_rows(columns, [row] * 2, title="Of both")
+    out = capsys.readouterr().out
+    assert out.count("-0.123") == 14 and out.count("Of both") == 1 and out.count("figure_6  -0.123") == 2 and "figure_7" not in out
+    assert max(map(len, out.splitlines())) <= 80
+    monkeypatch.setenv("COLUMNS", "200")
+    print_rows(columns, [row] * 2)
+    assert capsys.readouterr().out.splitlines()[0].split() == list(columns)
 
 
 @pytest.mark.parametrize("verb", ["submit", "read"])
