@@ -45,19 +45,21 @@ test_evidence.__test__ = False  # type: ignore[attr-defined]  # no test function
 
 
 def _view(catalogue: Catalogue, subject: Subject, split: Split, batch_size: int) -> dict[str, Any]:  # the fields of SplitView
-    found = catalogue.read("SELECT corpus_id, hash FROM models WHERE name = ?", [subject.name])
-    if not found:
-        raise CatalogueError(f"{catalogue.path} has no complete extraction of {subject.name}: run `autolabel extract` first")
-    corpus_id, have = str(found[0][0]), str(found[0][1])
-    if have != subject.hash:
-        raise CatalogueError(f"{catalogue.path} holds {subject.name} with other weights: {have}, not {subject.hash}")
-    n_excerpts, n_tokens = catalogue.read("SELECT count(*), coalesce(sum(n_tokens), 0) FROM t_excerpts WHERE corpus_id = ? AND split = ?",
-                                          [corpus_id, split])[0]
+    with catalogue.reading():  # opened once
+        found = catalogue.read("SELECT corpus_id, hash FROM models WHERE name = ?", [subject.name])
+        if not found:
+            raise CatalogueError(f"{catalogue.path} has no complete extraction of {subject.name}: run `autolabel extract` first")
+        corpus_id, have = str(found[0][0]), str(found[0][1])
+        if have != subject.hash:
+            raise CatalogueError(f"{catalogue.path} holds {subject.name} with other weights: {have}, not {subject.hash}")
+        n_excerpts, n_tokens = catalogue.read("SELECT count(*), coalesce(sum(n_tokens), 0) FROM t_excerpts WHERE corpus_id = ? AND split = ?",
+                                              [corpus_id, split])[0]
+        stats = _stats(catalogue, subject)
     chunks: Callable[[], Iterator[Excerpts]] = lambda: catalogue.excerpts(corpus_id, split)
     some: Callable[[NDArray[np.int64]], Excerpts] = lambda ids: catalogue.some_excerpts(corpus_id, ids)
     priority: Callable[[str, Side, int], Stored] = lambda layer, side, neuron: _stored(catalogue, subject.name, layer, side, split, neuron)
     return {"subject": subject, "chunks": chunks, "n_excerpts": int(n_excerpts), "n_tokens": int(n_tokens),
-            "stats": _stats(catalogue, subject), "batch_size": batch_size, "ids": lambda: catalogue.excerpt_ids(corpus_id, split),
+            "stats": stats, "batch_size": batch_size, "ids": lambda: catalogue.excerpt_ids(corpus_id, split),
             "some": some, "priority": None if split == "explain" else priority}
 
 
@@ -98,8 +100,9 @@ def _layer(catalogue: Catalogue, model: str, site: Site, side: Side) -> LayerSta
 def _type_means(catalogue: Catalogue, model: str, layer: str, side: Side) -> TypeMeans:
     key = [model, layer, side]
     where = "WHERE model = ? AND layer = ? AND side = ? ORDER BY"
-    types = catalogue.columns(f"SELECT type, n, mean FROM type_means {where} type", key)
-    places = catalogue.columns(f"SELECT position, n, mean FROM position_means {where} position", key)
+    with catalogue.reading():
+        types = catalogue.columns(f"SELECT type, n, mean FROM type_means {where} type", key)
+        places = catalogue.columns(f"SELECT position, n, mean FROM position_means {where} position", key)
     return TypeMeans(np.asarray(types["type"], np.int64), np.asarray(types["n"], np.int64), _rows(types["mean"], np.float16),
                      np.asarray(places["n"], np.int64), _rows(places["mean"], np.float32))
 

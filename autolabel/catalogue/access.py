@@ -33,7 +33,7 @@ class Door:
     """The one way of this process into one file."""
 
     lock: threading.RLock = field(default_factory=threading.RLock)
-    connection: duckdb.DuckDBPyConnection | None = None  # open for writing, by the thread that holds the lock
+    connection: duckdb.DuckDBPyConnection | None = None  # open for the thread that holds the lock
 
 
 _doors: dict[Path, Door] = {}
@@ -53,14 +53,18 @@ def beside(path: Path, ending: str) -> Path:
 
 @contextmanager
 def reading(path: Path, memory: str = "512MB", threads: int = 2, patience: float = PATIENCE) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A read-only connection in the locked profile, closed at the end. Inside a writer's work: its own."""
+    """A read-only connection in the locked profile, closed at the end. Inside a writer's work, or another reading of this thread: the same one."""
     way = door(path)
     with way.lock:
         if way.connection is not None:
             yield way.connection
             return
         with _closing(_knock(path, True, read_config(memory, threads), patience)) as connection, _interruptible():
-            yield connection
+            way.connection = connection
+            try:
+                yield connection
+            finally:
+                way.connection = None
 
 
 @contextmanager
@@ -69,7 +73,7 @@ def writing(path: Path, memory: str = "512MB", patience: float = 600.0) -> Itera
     way = door(path)
     with way.lock:
         if way.connection is not None:
-            raise RuntimeError("a writer's work must use the connection it is given")
+            raise RuntimeError("inside a writer's work or a reading, use the connection that is open")
         config = write_config(memory) | {"storage_compatibility_version": STORAGE}
         way.connection = _knock(path, False, config, patience)
         try:

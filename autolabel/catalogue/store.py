@@ -66,7 +66,7 @@ class Catalogue:
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A read-only connection for several statements of ours; the writer waits meanwhile, so be brief."""
+        """A read-only connection for several statements of ours; what is read inside goes the same way. The writer waits meanwhile, so be brief."""
         with access.reading(self.path, self._memory, self._threads) as connection:
             yield connection
 

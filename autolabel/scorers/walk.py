@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +22,7 @@ from autolabel.protocols import SplitView
 from autolabel.scorers.block import Block, Room
 from autolabel.scorers.entries import Run, Strengths
 from autolabel.scorers.labels import Layer
+from autolabel.threads import each
 from autolabel.types import Site
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 GROUPS = 256  # documents fall by hash into so many groups, which take their place in every interval
+KEPT = 2  # batches that may wait for the patterns: 75 MB each in MiniLM
 PIECE = 65_536  # tokens whose strengths are held at once: contexts may fire on a tenth of them, for each of thousands of labels
 COARSE = 32  # groups of the jackknife and of the mass by stratum
 
@@ -48,25 +51,57 @@ class Part(Protocol):
 
 def walk(view: SplitView, layers: Sequence[Layer], patterns: Sequence[Pattern], run: Run, parts: Sequence[Part]) -> None:
     """Run the subject over the split once and show every part every batch."""
-    number = {(lay.site.layer, lay.site.name): k for k, lay in enumerate(layers)}
-    sites, room = [lay.site for lay in layers], Room()
+    sites, walker = [lay.site for lay in layers], _Walker(layers, parts)
+    with ThreadPoolExecutor(1, "patterns") as aside:
+        for excerpts in pieces(view):
+            walker.ready = aside.submit(_prepare, parts, patterns, excerpts, run)
+            with Passes(view.subject, sites) as passes:
+                for batch in excerpts.batches(view.batch_size):
+                    passes.add(partial(view.subject.run, batch.tokens, sites), partial(walker.look, batch, excerpts.block[batch.rows]))
+            walker.catch_up()
+            for part in parts:
+                part.end_chunk()
 
-    def look(batch: Batch, block: Ints, site: Site, x: torch.Tensor, span: slice) -> None:
-        k = number[site.layer, site.name]
-        seen = Block.of(k, layers[k], batch, block, x, span, room)
-        for part in parts:
+
+def _prepare(parts: Sequence[Part], patterns: Sequence[Pattern], excerpts: Excerpts, run: Run) -> None:
+    strengths = run(patterns, excerpts)
+    for part in parts:
+        part.chunk(excerpts, strengths)
+
+
+class _Walker:
+    """Shows batches to the parts. The first ones are kept until the patterns were run: that is Python on one core, and a pass leaves Python alone."""
+
+    def __init__(self, layers: Sequence[Layer], parts: Sequence[Part]) -> None:
+        self.ready: Future[None] = Future()  # the parts know the piece
+        self._layers, self._parts, self._room = layers, parts, Room()
+        self._number = {(lay.site.layer, lay.site.name): k for k, lay in enumerate(layers)}
+        self._kept: list[list[tuple[Batch, Ints, torch.Tensor, slice]]] = [[] for _ in layers]
+
+    def look(self, batch: Batch, block: Ints, site: Site, x: torch.Tensor, span: slice) -> None:
+        """One layer of one batch; one at a time for each layer."""
+        k = self._number[site.layer, site.name]
+        if len(self._kept[k]) < KEPT and not self.ready.done():
+            self._kept[k].append((batch, block, x.clone(), span))
+            return
+        self._catch_up(k)
+        self._show(k, batch, block, x, span)
+
+    def catch_up(self) -> None:
+        """Show what was kept."""
+        self.ready.result()
+        each(self._catch_up, range(len(self._layers)))
+
+    def _catch_up(self, k: int) -> None:
+        self.ready.result()
+        for seen in self._kept[k]:
+            self._show(k, *seen)
+        self._kept[k].clear()
+
+    def _show(self, k: int, batch: Batch, block: Ints, x: torch.Tensor, span: slice) -> None:
+        seen = Block.of(k, self._layers[k], batch, block, x, span, self._room)
+        for part in self._parts:
             part.add(seen)
-
-    for excerpts in pieces(view):
-        strengths = run(patterns, excerpts)
-        for part in parts:
-            part.chunk(excerpts, strengths)
-        del strengths  # the parts have read it
-        with Passes(view.subject, sites) as passes:
-            for batch in excerpts.batches(view.batch_size):
-                passes.add(partial(view.subject.run, batch.tokens, sites), partial(look, batch, excerpts.block[batch.rows]))
-        for part in parts:
-            part.end_chunk()
 
 
 def pieces(view: SplitView, tokens: int = PIECE) -> Iterator[Excerpts]:

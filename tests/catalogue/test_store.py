@@ -135,6 +135,18 @@ def test_many_threads_write_the_same_keys_once(empty: Catalogue) -> None:
     assert empty.read("SELECT count(*), count(DISTINCT digest) FROM calls") == [(5, 5)]
 
 
+def test_readings_nest(empty: Catalogue) -> None:
+    with empty.reading() as outer:
+        with empty.reading() as inner:
+            assert inner is outer
+        assert empty.read("SELECT count(*) FROM units") == outer.execute("SELECT count(*) FROM units").fetchall() == [(0,)]
+    with pytest.raises(duckdb.ConnectionException):
+        outer.execute("SELECT 1")
+    with empty.writer() as writer:
+        writer.insert("runs", {"id": "1"})
+    assert empty.read("SELECT id FROM runs") == [("1",)]
+
+
 def test_writers_nest_and_work_may_read(empty: Catalogue) -> None:
     with empty.writer() as a, empty.writer() as b:
         assert a is b
