@@ -129,7 +129,11 @@ def _fitting(asking: Asking, style: Style, exemplars: Exemplars, prompt: Prompt,
         except RequestError as error:
             if not _TOO_LONG.search(str(error)) or len(prompt.excerpts) <= 1:
                 raise
-            prompt = prompt_for(asking, style, exemplars, tokens_of(prompt.messages) * 3 // 4)
+            try:
+                prompt = prompt_for(asking, style, exemplars, tokens_of(prompt.messages) * 3 // 4)
+            except SettingsError as short:  # it is the model, not the user's max_prompt_tokens, that sets the limit
+                raise SettingsError(f"the prompt {style.template} is too long for this model, even with a single excerpt ({error}): "
+                                    "lower examples or window, or choose a model that takes more") from short
 
 
 def candidate(asking: Asking, style: Style, exemplars: Exemplars, prompt: Prompt, sample: int = 0, role: Role = "explain") -> Explanation:

@@ -102,6 +102,12 @@ def test_a_prompt_too_long_for_the_model_is_shortened_and_says_so() -> None:
     assert len(llm.asked) == 1
 
 
+def test_a_model_that_is_too_small_is_named_as_the_limit() -> None:
+    llm = Scripted(lambda messages, ask: (_ for _ in ()).throw(RequestError("the prompt has 999 tokens, it takes 9: show fewer or shorter excerpts")))
+    with pytest.raises(SettingsError, match=r"too long for this model, even with a single excerpt \(the prompt has 999 tokens"):
+        list(Highlight(llm=llm).explain([unit()], NO_SPLIT))
+
+
 def test_threads_do_not_change_an_answer() -> None:
     plugin = Structured(llm=Scripted(lambda messages, ask: json.dumps({"label": f"about {len(messages[-1]['content'])}", "pattern": {"any": [{"on": {"class": "word"}}]}})))
     units = [unit(records=unit().records[:n]) for n in range(1, 9)]
