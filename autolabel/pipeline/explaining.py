@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -101,17 +101,13 @@ def _compute(catalogue: Catalogue, name: str, plugin: Explainer, todo: list[Unit
     stage, done, abstained = f"explaining: {name}", 0, 0
     progress(stage, 0, len(todo))
     made = iter(plugin.explain(exemplars_for(catalogue, plugin, todo, lambda: split), split))
-    with catalogue.writer() as writer:
-        def store(rows: dict[str, list[Any]]) -> Future[None]:
-            return writer.submit(lambda _connection: writer.insert("explanations", rows, ignore_existing=True))
-
-        stored: Future[None] | None = None  # a part is stored while the next is made
+    with ThreadPoolExecutor(1, "store") as aside:  # a part is stored while the next is made
+        stored: Future[None] | None = None
         while part := list(islice(made, COMMIT)):
-            rows = _rows(part, name, run)
             if stored is not None:
                 stored.result()
                 progress(stage, done, len(todo))
-            stored = store(rows)
+            stored = aside.submit(insert, catalogue, part, name, run)
             done += len(part)
             abstained += sum(e.abstained is not None for e in part)
         if stored is not None:
@@ -170,12 +166,6 @@ def _answered(catalogue: Catalogue, model: str, runs: list[str]) -> set[Unit]:
 
 def insert(catalogue: Catalogue, explanations: list[Explanation], name: str, run: str, costs: Sequence[float | None] | None = None) -> None:
     """Store explanations; `costs` in dollars, 0 where none are given."""
-    rows = _rows(explanations, name, run, costs)
-    with catalogue.writer() as writer:
-        writer.insert("explanations", rows, ignore_existing=True)
-
-
-def _rows(explanations: list[Explanation], name: str, run: str, costs: Sequence[float | None] | None = None) -> dict[str, list[Any]]:
     rows: dict[str, list[Any]] = {key: [] for key in ("id", "model", "layer", "site", "neuron", "side", "text", "pattern", "explainer",
                                                       "settings", "llm", "prompt", "abstained", "cost_usd", "run")}
     for made, cost in zip(explanations, costs or [0.0] * len(explanations), strict=True):
@@ -185,4 +175,5 @@ def _rows(explanations: list[Explanation], name: str, run: str, costs: Sequence[
                   e.maker.llm, e.maker.prompt, e.abstained, cost, run)
         for column, value in zip(rows.values(), values, strict=True):
             column.append(value)
-    return rows
+    with catalogue.writer() as writer:
+        writer.insert("explanations", rows, ignore_existing=True)
