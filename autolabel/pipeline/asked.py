@@ -51,8 +51,6 @@ def asking(catalogue: Catalogue, access: Access, *, say: Callable[[str], None] =
     if not access.llm:
         raise SettingsError("no LLM is named: add --llm openai/MODEL, --llm local/PATH or --llm scripted/module:function")
     budget = parse_budget(access.budget) if access.budget else None
-    if not access.llm:
-        raise SettingsError("name the LLM whose batches are meant: --llm openai/MODEL (and its --base-url, where it has one)")
     llm = open_llm(access.llm, access.base_url or None, key_file=access.key_file or None, timeout=access.timeout, memory=Memory(catalogue),
                    device=access.device, dtype=access.dtype)
     with CallStore(catalogue, None, corpus_of(catalogue)) as store:
