@@ -147,7 +147,7 @@ BOMB = '<?xml version="1.0"?><!DOCTYPE r [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a
     ("deep.ttl", SKOS.encode() + b":x :y " + b"[ :y " * 20_000, "no valid Turtle"),
     ("circle.ttl", SKOS.encode() + b":animals skos:broader :owls .", "lies above itself"),
     ("unknown.owl", OWL.replace('rdf:resource="http://x.org/o#Disease"', 'rdf:resource="http://else.org/Z"').encode(), "the parent http://else.org/Z of"),
-    ("cut.tsv.gz", gzip.compress(TEXT.encode())[:-12], "cannot be read"), ("plain.tsv.gz", TEXT.encode(), "cannot be read"),
+    ("cut.tsv.gz", gzip.compress(TEXT.encode(), mtime=0)[:-12], "cannot be read"), ("plain.tsv.gz", TEXT.encode(), "cannot be read"),
     ("w.tsv", WORDNET.replace("2-n\t", "1-n\t", 1).encode(), "line 3: the synset '1-n' stands in line 2"), ("w.tsv", WORDNET.replace("\t1-n\t", "\t9-n\t").encode(), "line 3: the parent '9-n'"),
     ("w.tsv", b"synset\tlemmas\nx\ty\n", "the column 'hypernyms' is missing"), ("w.tsv", WORDNET.encode() + b"4-n\tn\n", "line 5: 2 columns where 6"),
 ])
