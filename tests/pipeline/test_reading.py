@@ -100,7 +100,7 @@ def test_other_scorers_stand_beside_and_a_missing_llm_is_named(catalogue: al.Cat
     llm = Scripted("scripted/knows", knows)
     al.explain(catalogue, "summary", units="4/0-1", llm=llm)
     count = al.score(catalogue, scorer="detection", llm=llm, units="4/0-1")
-    assert count.done + count.failed + count.before == count.asked - count.abstained and count.done > 0
+    assert count.done + count.failed + count.unscored + count.before == count.asked - count.abstained and count.done > 0
     rows = catalogue.read("SELECT simulator, value, extra ->> 'chance' FROM scores WHERE scorer = 'detection' AND value IS NOT NULL")
     assert rows and all(judge == "scripted/knows" and 0 <= v <= 1 and float(chance) == .5 for judge, v, chance in rows)
     with pytest.raises(SettingsError, match="asks an LLM"):
