@@ -20,7 +20,7 @@ from autolabel.cli.common import clean
 from autolabel.cli.interrupts import Interrupts
 from autolabel.errors import AutolabelError
 
-COLLECT = 20_000, 10, 10  # Python's own first number is 700: half a second a search through all that torch and transformers load, every few seconds
+COLLECT = 20_000, 10, 10  # Python's own first number is 700: a search through all that torch and transformers load takes half a second
 HELP: type | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())  # a group without a command, which click before 8.2 does not raise
 
 

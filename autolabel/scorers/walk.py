@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 GROUPS = 256  # documents fall by hash into so many groups, which take their place in every interval
-KEPT = 2  # batches that may wait for the patterns: 75 MB each in MiniLM
+KEPT = 2  # batches of each piece that may wait for the patterns: 75 MB each in MiniLM
 PIECE = 65_536  # tokens whose strengths are held at once: contexts may fire on a tenth of them, for each of thousands of labels
 COARSE = 32  # groups of the jackknife and of the mass by stratum
 
@@ -50,7 +50,7 @@ class Part(Protocol):
 
 
 def walk(view: SplitView, layers: Sequence[Layer], patterns: Sequence[Pattern], run: Run, parts: Sequence[Part]) -> None:
-    """Run the subject over the split once and show every part every batch."""
+    """Run the subject over the split once and show every part every batch. Raises what running the patterns or a part raises."""
     sites, walker = [lay.site for lay in layers], _Walker(layers, parts)
     with ThreadPoolExecutor(1, "patterns") as aside:
         for excerpts in pieces(view):
@@ -64,6 +64,7 @@ def walk(view: SplitView, layers: Sequence[Layer], patterns: Sequence[Pattern], 
 
 
 def _prepare(parts: Sequence[Part], patterns: Sequence[Pattern], excerpts: Excerpts, run: Run) -> None:
+    """Run the patterns on a piece and show the parts where they hold."""
     strengths = run(patterns, excerpts)
     for part in parts:
         part.chunk(excerpts, strengths)
@@ -88,8 +89,7 @@ class _Walker:
         self._show(k, batch, block, x, span)
 
     def catch_up(self) -> None:
-        """Show what was kept."""
-        self.ready.result()
+        """Show what was kept. Raises what the patterns raised."""
         each(self._catch_up, range(len(self._layers)))
 
     def _catch_up(self, k: int) -> None:
