@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from autolabel.threads import each, stretches
+from autolabel.threads import both, each, stretches
 
 
 @pytest.fixture(params=[1, 3])
@@ -37,6 +37,19 @@ def test_a_mistake_comes_out(threads):
             raise ValueError("here")
     with pytest.raises(ValueError, match="here"):
         each(work, range(4))
+
+
+def test_both_gives_what_either_gives_and_either_s_mistake(threads):
+    barrier = threading.Barrier(min(threads, 2), timeout=10)
+
+    def work(x):
+        barrier.wait()  # side by side, or this times out
+        return x
+
+    assert both(lambda: work(1), lambda: work("a")) == (1, "a")
+    for pair in ((lambda: 1 / 0, lambda: 2), (lambda: 2, lambda: 1 / 0)):
+        with pytest.raises(ZeroDivisionError):
+            both(*pair)
 
 
 @pytest.mark.parametrize("n, size", [(0, 4), (3, 4), (8, 4), (9, 4)])

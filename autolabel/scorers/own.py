@@ -110,7 +110,7 @@ class OwnSums:
 
     def of_unit(self, units: list[Floats]) -> Floats:
         """[G, P] the column of each label's own unit."""
-        parts = [x[:, self.labels.column[self.labels.of_layer(k)]] for k, x in enumerate(units)]
+        parts = [np.take(x, self.labels.column[self.labels.of_layer(k)], axis=1) for k, x in enumerate(units)]  # [:, columns] would lie column by column
         return np.concatenate(parts, axis=1) if parts else np.zeros((0, 0))
 
     def sums(self) -> Sums:

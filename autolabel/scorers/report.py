@@ -26,6 +26,7 @@ from autolabel.scorers.own import STRATA, OwnSums
 from autolabel.scorers.result import TestResult
 from autolabel.scorers.walk import FirstDocuments, Part, walk
 from autolabel.stats import Correlation, Peak, Sums, correlate, influence, p_size, paired_peak, paired_rho, peak
+from autolabel.threads import both
 from autolabel.types import Explanation, Score, Unit
 
 Floats = NDArray[np.float64]
@@ -79,9 +80,9 @@ def score_test(chosen: Sequence[Explanation], others: Sequence[Explanation], tes
     walk(test, layers, asked.labels.patterns, runner, parts)
     own.finish()
     sums = own.sums()
-    rho = correlate(sums)
-    _own_figures(result, asked, own, sums, rho, [(selected or {}).get(ids[i]) for i in asked.rows])
-    _null(result, asked, own, foreign, rho)
+    rho, top = both(lambda: correlate(sums), lambda: peak(asked.labels.levels, own.tokens, own.positives))
+    both(lambda: _own_figures(result, asked, own, sums, rho, top, [(selected or {}).get(ids[i]) for i in asked.rows]),
+         lambda: _null(result, asked, own, foreign, rho))
     for k in range(len(layers)):
         best = ceiling.rho(k, float(own.n.sum()), own.a[k].sum(0), own.a2[k].sum(0))
         mine = np.flatnonzero(asked.labels.layer[asked.label] == k)
@@ -153,11 +154,10 @@ def _empty(ids: Sequence[str], chosen: NDArray[np.bool_], reasons: Sequence[str 
     return out
 
 
-def _own_figures(result: dict[str, Any], asked: _Asked, own: OwnSums, sums: Sums, rho: Correlation,
+def _own_figures(result: dict[str, Any], asked: _Asked, own: OwnSums, sums: Sums, rho: Correlation, top: Peak,
                  selected: Sequence[Score | None]) -> None:
     """rho, peak, baseline, mass recall and the secondary figures."""
-    rows, label, levels = asked.rows, asked.label, asked.labels.levels
-    top = peak(levels, own.tokens, own.positives)
+    rows, label = asked.rows, asked.label
     mass, strata = own.mass_recall()
     for name, x in (("score", rho.rho), ("ci_low", rho.low), ("ci_high", rho.high), ("se", rho.se), ("df", rho.df), ("peak", top.value),
                     ("peak_low", top.low), ("peak_high", top.high), ("base_rate", top.base_rate), ("mass_recall", mass),
@@ -165,20 +165,19 @@ def _own_figures(result: dict[str, Any], asked: _Asked, own: OwnSums, sums: Sums
         result[name][rows] = x[label]
     result["n"][rows] = own.n_excerpts
     result["p_size"][rows] = p_size(rho.rho, rho.se, rho.df)[label]
-    why = [unscored_reason(bool(rho.flat_a[p]), bool(rho.flat_c[p]), own.n_excerpts, "test") for p in label]
-    if why:
-        result["unscored"][rows] = np.array(why, object)
-    for i, reason in zip(rows, imprecision(rho.df[label], documents[label]), strict=True):
-        result["imprecise"][i] = reason if result["unscored"][i] is None else None
+    flat = zip(rho.flat_a[label].tolist(), rho.flat_c[label].tolist(), strict=True)
+    why = [unscored_reason(flat_a, flat_c, own.n_excerpts, "test") for flat_a, flat_c in flat]
+    dead = np.array([w is not None for w in why], bool)
+    result["unscored"][rows] = np.array(why, object)
+    result["imprecise"][rows] = np.array(imprecision(rho.df[label], documents[label]), object)
+    result["imprecise"][rows[dead]] = None
     secondary(result, rows, label, own, sums, selected)
     have = np.flatnonzero(asked.baseline >= 0)
     if len(have):
         _informative(result, rows[have], label[have], asked.baseline[have], top, sums)
-    for i, words in zip(rows, asked.words, strict=True):
-        result["baseline_label"][i] = words
-    dead = rows[np.array([w is not None for w in why], bool)]
+    result["baseline_label"][rows] = np.array(asked.words, object)
     for name in ("peak", "peak_low", "peak_high", "mass_recall"):
-        result[name][dead] = np.nan
+        result[name][rows[dead]] = np.nan
 
 
 def imprecision(df: Floats, documents: Ints, of: str = "test ") -> list[str | None]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from autolabel.stats.levels import Floats, Ints, Levels
 from autolabel.stats.paired import Difference
-from autolabel.threads import each
+from autolabel.threads import each, stretches
 
 CLIP = 1e-6
 
@@ -41,12 +41,18 @@ class Peak:
 
 
 def average_precision(levels: Levels, tokens: Floats, positives: Floats) -> Floats:
-    """AUPRC [..., P] from weighted tokens and positives by level [..., L]; nan where a label has no positive token."""
-    n, hits = levels.cumulate(tokens), levels.cumulate(positives)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        steps = np.where(positives != 0, positives * (hits / n), 0.0)
-        total = levels.per_label(positives)
-        return np.where(total > 0, levels.per_label(steps) / total, np.nan)
+    """AUPRC [P] from weighted tokens and positives by level [L]; nan where a label has no positive token."""
+    nothing = np.zeros((1, len(tokens)))
+    out: Floats = _without(levels, tokens, positives, nothing, nothing)[0]
+    return out
+
+
+def _without(levels: Levels, tokens: Floats, positives: Floats, less_tokens: Floats, less_positives: Floats) -> Floats:
+    """[G, P] the same without each of G groups [G, L]."""
+    from autolabel.stats.kernels import precision_without
+
+    out: Floats = precision_without(levels.first, tokens, positives, less_tokens, less_positives)
+    return out
 
 
 def logit(p: Floats) -> Floats:
@@ -60,7 +66,7 @@ def peak(levels: Levels, tokens: Floats, positives: Floats, confidence: float = 
     """AUPRC of every label with its jackknife interval, from counts by group and level [G, L]."""
     all_tokens, all_positives = tokens.sum(0), positives.sum(0)
     value = average_precision(levels, all_tokens, all_positives)
-    theta = np.stack(each(lambda g: logit(average_precision(levels, all_tokens - tokens[g], all_positives - positives[g])), range(len(tokens))))
+    theta = np.concatenate(each(lambda some: logit(_without(levels, all_tokens, all_positives, tokens[some], positives[some])), stretches(len(tokens), 8)))
     live = levels.per_label(tokens) > 0
     half, _ = _half(theta, live, confidence)
     z = logit(value)
