@@ -25,6 +25,7 @@ from autolabel.errors import CatalogueError, CorpusError, SettingsError, UnitErr
 from autolabel.excerpts import Batch, Excerpts
 from autolabel.memory import given_back
 from autolabel.passes import Passes
+from autolabel.threads import each
 from autolabel.types import SPLITS, Side, Site, Split, digest
 
 if TYPE_CHECKING:
@@ -214,12 +215,12 @@ class _Flow:
         table = TypeTable.choose(scout.types, scout.count, len(getattr(self.subject, "vocabulary", ())), units * 4, self.table_bytes)
         self.table = table
         tops = {} if state else self._tops(first, frame.device)
-        gathered = {}
-        for site in self.sites:
+
+        def begin(site: Site) -> ExplainSite:
             sides = tops.get((site.layer, site.name)) or {side: _ones(site.width, frame.device) for side in site.sides}
-            spool = Spool(self.spool(site), places, site.width, fresh=not state)
-            gathered[site.layer, site.name] = ExplainSite(site, frame, table, sides, spool)
-        return gathered
+            return ExplainSite(site, frame, table, sides, Spool(self.spool(site), places, site.width, fresh=not state))
+
+        return {(site.layer, site.name): one for site, one in zip(self.sites, each(begin, self.sites), strict=True)}  # a gigabyte of tables is zeroed
 
     def _evidence(self, frame: Frame) -> dict[Place, EvidenceSite]:
         from autolabel.sampling.observe import EvidenceSite
