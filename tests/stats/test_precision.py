@@ -64,6 +64,10 @@ def test_labels_of_different_length_do_not_mix() -> None:
     value = average_precision(levels, n.sum(0), hits.sum(0))
     np.testing.assert_allclose(value, [average_precision_score(s, c) for _, c, s, _ in draws])
     assert value[2] == pytest.approx(draws[2][2].mean())  # a constant label reaches the base rate
+    have = peak(levels, n, hits)
+    for p, own in enumerate(one):
+        alone = peak(own, *(x[:, levels.first[p]:levels.first[p + 1]] for x in (n, hits)))
+        assert [have.low[p], have.high[p], *have.theta[:, p]] == pytest.approx([alone.low[0], alone.high[0], *alone.theta[:, 0]])
 
 
 def test_jackknife_by_hand() -> None:
