@@ -18,6 +18,7 @@ import extraction_case as case
 from autolabel.extraction import extract
 from autolabel.passes import Passes
 from autolabel.scorers import score_test
+from autolabel.scorers.correlation import default_run
 from autolabel.types import Site
 from tests.scorers.scorer_world import ToySubject, world
 from tests.scorers.test_brute_force import candidates
@@ -129,12 +130,42 @@ class ToyApart(ToySubject):
     concurrent = True
 
 
+def scored(kind, threads, run=None, chunk=40):
+    torch.set_num_threads(threads)
+    w = world(kind(), documents=(40, 20, 40), chunk=chunk)
+    return score_test(candidates(w, 1), candidates(w, 2, maker="other"), w.test, w.explain, run=(run or default_run)(w.test))
+
+
+def assert_same(one, two):
+    for name, value in vars(one).items():
+        assert np.array_equal(value, getattr(two, name), equal_nan=value.dtype.kind == "f"), name
+
+
 def test_scores_are_the_same_side_by_side():
-    results = []
-    for kind, threads in ((ToySubject, 1), (ToyApart, 3)):
-        torch.set_num_threads(threads)
-        w = world(kind(), documents=(40, 20, 40))
-        results.append(score_test(candidates(w, 1), candidates(w, 2, maker="other"), w.test, w.explain))
-    for name, value in vars(results[0]).items():
-        other = getattr(results[1], name)
-        assert np.array_equal(value, other, equal_nan=value.dtype.kind == "f"), name
+    assert_same(scored(ToySubject, 1), scored(ToyApart, 3))
+
+
+def test_scores_are_the_same_when_patterns_come_after_the_pass():
+    """What the first batches showed is kept then, and counted at the end of the piece: on one thread each, as in the pass."""
+    def late(view):
+        run = default_run(view)
+
+        def slowly(patterns, excerpts):
+            time.sleep(0.1)
+            return run(patterns, excerpts)
+        return slowly
+    assert_same(scored(ToySubject, 1, chunk=12), scored(ToyApart, 3, late, chunk=12))
+
+
+@pytest.mark.parametrize("second_first", [False, True])
+def test_what_is_made_side_by_side_may_end_in_any_order(second_first, monkeypatch):
+    def turned(first, second):
+        if second_first:
+            late, early = second(), first()
+            return early, late
+        return first(), second()
+    expected = scored(ToyApart, 3)
+    monkeypatch.setattr("autolabel.scorers.report.both", turned)
+    found = scored(ToyApart, 3)
+    assert_same(expected, found)
+    assert np.array_equal(found.p, np.fmax(found.p_foreign, found.p_size)) and (found.p_size > found.p_foreign).any()

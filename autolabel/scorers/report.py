@@ -83,6 +83,7 @@ def score_test(chosen: Sequence[Explanation], others: Sequence[Explanation], tes
     rho, top = both(lambda: correlate(sums), lambda: peak(asked.labels.levels, own.tokens, own.positives))
     both(lambda: _own_figures(result, asked, own, sums, rho, top, [(selected or {}).get(ids[i]) for i in asked.rows]),
          lambda: _null(result, asked, own, foreign, rho))
+    result["p"] = np.fmax(result["p_foreign"], result["p_size"])  # one of each side: not before both are there
     for k in range(len(layers)):
         best = ceiling.rho(k, float(own.n.sum()), own.a[k].sum(0), own.a2[k].sum(0))
         mine = np.flatnonzero(asked.labels.layer[asked.label] == k)
@@ -217,7 +218,6 @@ def _null(result: dict[str, Any], asked: _Asked, own: OwnSums, foreign: ForeignS
     result["p_foreign"][rows], result["foreign_pooled"][rows] = null.p[at], null.pooled[at]
     result["foreign_one_rank"][rows] = np.isnan(null.p_labels[at])
     result["rank"][rows] = np.where(null.rank[at] > 0, null.rank[at], -1)
-    result["p"] = np.fmax(result["p_foreign"], result["p_size"])
 
 
 def _kind(result: dict[str, Any], asked: _Asked, name: str, flag: str, sums: Sums, documents: FirstDocuments,

@@ -22,11 +22,12 @@ from autolabel.protocols import SplitView
 from autolabel.scorers.block import Block, Room
 from autolabel.scorers.entries import Run, Strengths
 from autolabel.scorers.labels import Layer
-from autolabel.threads import each
 from autolabel.types import Site
 
 if TYPE_CHECKING:
     import torch
+
+    from autolabel.protocols import Visit
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -58,9 +59,15 @@ def walk(view: SplitView, layers: Sequence[Layer], patterns: Sequence[Pattern], 
             with Passes(view.subject, sites) as passes:
                 for batch in excerpts.batches(view.batch_size):
                     passes.add(partial(view.subject.run, batch.tokens, sites), partial(walker.look, batch, excerpts.block[batch.rows]))
-            walker.catch_up()
+                passes.wait()
+                for k in range(len(layers)):  # on the threads of the batches: on others torch adds up in another order
+                    passes.add(partial(walker.catch_up, k), _nothing)
             for part in parts:
                 part.end_chunk()
+
+
+def _nothing(site: Site, x: torch.Tensor, span: slice) -> None:
+    """Looks at nothing."""
 
 
 def _prepare(parts: Sequence[Part], patterns: Sequence[Pattern], excerpts: Excerpts, run: Run) -> None:
@@ -85,14 +92,11 @@ class _Walker:
         if len(self._kept[k]) < KEPT and not self.ready.done():
             self._kept[k].append((batch, block, x.clone(), span))
             return
-        self._catch_up(k)
+        self.catch_up(k)
         self._show(k, batch, block, x, span)
 
-    def catch_up(self) -> None:
-        """Show what was kept. Raises what the patterns raised."""
-        each(self._catch_up, range(len(self._layers)))
-
-    def _catch_up(self, k: int) -> None:
+    def catch_up(self, k: int, _visit: Visit | None = None) -> None:
+        """Show what was kept of layer k; a job of its own at the end of a piece. Raises what the patterns raised."""
         self.ready.result()
         for seen in self._kept[k]:
             self._show(k, *seen)
