@@ -87,6 +87,8 @@ def _load(source: Source, choose: Callable[[Any], tuple[Any, dict[str, Any]]], d
     import torch
     import transformers
 
+    from autolabel.subjects.products import quicken
+
     keep_pages()  # before the threads that will run it have memory of their own
     place = choose_device(device)
     kind = choose_dtype(dtype, place)
@@ -112,7 +114,8 @@ def _load(source: Source, choose: Callable[[Any], tuple[Any, dict[str, Any]]], d
         fault = f"{len(lacking)} tensors are missing, first {what}" if lacking else f"the shape of {what} is another"
         raise SubjectError(f"{source.files.folder}: the weights do not fit {type(model).__name__}: {fault}")
     model.config._name_or_path = source.name
-    return torch.nn.Module.eval(model.to(place))
+    quicken(torch.nn.Module.eval(model.to(place)))
+    return model
 
 
 def base_class(config: Any) -> tuple[Any, dict[str, Any]]:  # transformers' classes are chosen at run time
