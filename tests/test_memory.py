@@ -45,7 +45,12 @@ if sys.argv[1] == "keep":
     keep_pages()
 def shapes(lengths):
     for n in lengths:
-        torch.nn.functional.gelu(torch.zeros(8, n))
+        work(torch.zeros(8, n), n)
+def work(x, n):
+    if sys.argv[2] == "gelu":
+        torch.nn.functional.gelu(x)
+    else:
+        torch.ops.mkldnn._linear_pointwise(x, torch.zeros(n, 16).t(), None, "none", [], "")
 shapes(range(16, 100))
 before = libc.mallinfo2().uordblks
 shapes(range(100, 400))
@@ -53,8 +58,8 @@ print(libc.mallinfo2().uordblks - before)
 """
 
 
-def counted(how: str, work: str) -> int:
-    return int(subprocess.run([sys.executable, "-c", work, how], capture_output=True, text=True, check=True).stdout)
+def counted(how: str, work: str, what: str = "") -> int:
+    return int(subprocess.run([sys.executable, "-c", work, how, what], capture_output=True, text=True, check=True).stdout)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux") or not keep_pages(), reason="only glibc can be told")
@@ -63,11 +68,14 @@ def test_threads_use_freed_pages_again() -> None:
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2") or "mkldnn" not in torch.__config__.show().lower(), reason="no oneDNN, or a libc that does not count")
-def test_few_shapes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(memory.SHAPES, raising=False)
-    assert counted("keep", SHAPES) < counted("default", SHAPES) / 4  # bytes in use
-    monkeypatch.setenv(memory.SHAPES, "1024")  # what the user says stays
-    assert counted("keep", SHAPES) > counted("default", SHAPES) / 4
+@pytest.mark.parametrize("what", ["gelu", "product"])
+def test_few_shapes_are_kept(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in memory.SHAPES:
+        monkeypatch.delenv(name, raising=False)
+    assert counted("keep", SHAPES, what) < counted("default", SHAPES, what) / 4  # bytes in use
+    for name in memory.SHAPES:
+        monkeypatch.setenv(name, "1024")  # what the user says stays
+    assert counted("keep", SHAPES, what) > counted("default", SHAPES, what) / 4
 
 
 def test_cycles_are_looked_for_again_afterwards() -> None:

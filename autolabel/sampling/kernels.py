@@ -204,6 +204,23 @@ def outline(rows: Floats32, length: NDArray[np.int32], largest: Floats32, positi
 
 
 @kernel
+def strongest(table: Floats32, row: Ints, count: Ints, value: Floats32, found: Ints) -> None:
+    """Rows of table [R, U], one for each of row [R] and count [R], enter the n largest of table / count: value and found [n, U], the largest first.
+    Of equal ones the first stays before the others; what is not above 0 is not among them where value begins at 0."""
+    last = len(value) - 1
+    for r in range(len(row)):
+        sums, n, bar = table[r], np.float32(count[r]), value[last]
+        for u in range(table.shape[1]):
+            mean = sums[u] / n
+            if mean > bar[u]:
+                k = last
+                while k > 0 and mean > value[k - 1, u]:
+                    value[k, u], found[k, u] = value[k - 1, u], found[k - 1, u]
+                    k -= 1
+                value[k, u], found[k, u] = mean, row[r]
+
+
+@kernel
 def _enter(value: Any, number: Any, cell: Any, kept: Floats32, kept_id: Ints, bar: Floats32, worst: Ints) -> Any:
     """The place that it gets, -1 where the cell holds better ones: larger, or as large with a smaller id."""
     place = worst[cell]

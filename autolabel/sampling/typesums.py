@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autolabel.sampling import kernels
 from autolabel.sampling.bags import BatchTokens
 from autolabel.sampling.work import Content
 
@@ -177,19 +178,15 @@ class TypeSums:
         return share
 
     def top(self, n: int = 8) -> Ints:
-        """[U, n] token ids with the largest mean a, -1 where fewer are seen often enough or have a mean above 0."""
-        often = np.flatnonzero(self.table.count >= TOP_MIN)
-        units, device = self.sum.shape[1], self.sum.device
-        value = torch.zeros(n, units, device=device)
-        kind = torch.full((n, units), -1, dtype=torch.int64, device=device)
-        for first in range(0, len(often), BLOCK):
-            row = torch.from_numpy(often[first:first + BLOCK]).to(device)
-            mean = self.sum[row] / torch.from_numpy(self.table.count).to(device)[row, None]
-            every = torch.cat([kind, row[:, None].expand(-1, units)])
-            value, order = torch.topk(torch.cat([value, mean]), n, dim=0)
-            kind = every.gather(0, order)
-        found = torch.where(value > 0, kind, -1).T.cpu().numpy()
-        return np.where(found >= 0, np.append(self.table.types, -1)[found], -1)
+        """[U, n] token ids with the largest mean a, of equal ones the smaller first; -1 where fewer are seen often enough or have a mean above 0."""
+        units = self.sum.shape[1]
+        value, found = np.zeros((n, units), np.float32), np.full((n, units), -1, np.int64)
+        for first in range(0, len(self.table), BLOCK):
+            part = slice(first, min(first + BLOCK, len(self.table)))
+            often = self.table.count[part] >= TOP_MIN
+            rows = self.sum[part].cpu().numpy()
+            kernels.strongest(rows if often.all() else rows[often], self.table.types[part][often], self.table.count[part][often], value, found)
+        return np.ascontiguousarray(found.T)
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that was counted."""
