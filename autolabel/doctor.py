@@ -107,7 +107,10 @@ def _device() -> Finding:
         return Finding("device", "ok", f"cuda: {torch.cuda.get_device_name(0)}")
     if torch.backends.mps.is_available():
         return Finding("device", "ok", "mps")
-    return Finding("device", "ok", f"cpu, {torch.get_num_threads()} threads (no GPU is needed)")
+    from autolabel.subjects.products import slow_mkl
+
+    products = ", products by oneDNN" if slow_mkl() else ""
+    return Finding("device", "ok", f"cpu, {torch.get_num_threads()} threads{products} (no GPU is needed)")
 
 
 def _memory() -> Finding:

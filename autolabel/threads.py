@@ -22,7 +22,10 @@ def each(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 
 def both(first: Callable[[], T], second: Callable[[], R]) -> tuple[T, R]:
-    """What two independent pieces give, side by side where there are two cores. Raises what either raises: the first one's where both do."""
+    """What two independent pieces give, side by side where there are two cores: neither may read what the other writes.
+
+    Raises what either raises: the first one's where both do.
+    """
     if cores() < 2:
         return first(), second()
     with ThreadPoolExecutor(1) as pool:

@@ -182,10 +182,10 @@ class TypeSums:
         units = self.sum.shape[1]
         value, found = np.zeros((n, units), np.float32), np.full((n, units), -1, np.int64)
         for first in range(0, len(self.table), BLOCK):
-            part = slice(first, min(first + BLOCK, len(self.table)))
+            part = slice(first, first + BLOCK)
             often = self.table.count[part] >= TOP_MIN
-            rows = self.sum[part].cpu().numpy()
-            kernels.strongest(rows if often.all() else rows[often], self.table.types[part][often], self.table.count[part][often], value, found)
+            rows = self.sum[:len(self.table)][part].cpu().numpy()[often]
+            kernels.strongest(rows, self.table.types[part][often], self.table.count[part][often], value, found)
         return np.ascontiguousarray(found.T)
 
     def state(self) -> dict[str, np.ndarray]:

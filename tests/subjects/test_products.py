@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +25,9 @@ pytestmark = pytest.mark.skipif(not products.has_onednn(), reason="this torch wa
 
 
 @pytest.fixture
-def everywhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], None]]:
+def everywhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     """`everywhere(True)`: as on a processor on which MKL is slow; `everywhere(False)`: as on any other."""
-    yield lambda slow: monkeypatch.setattr(products, "slow_mkl", lambda: slow)
+    return lambda slow: monkeypatch.setattr(products, "slow_mkl", lambda: slow)
 
 
 @pytest.mark.parametrize("kind", KINDS)
