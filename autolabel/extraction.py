@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     import torch
 
     from autolabel.catalogue import Catalogue
-    from autolabel.protocols import Subject, Visit
+    from autolabel.protocols import Subject
     from autolabel.sampling.observe import EvidenceSite, ExplainSite, Frame
-    from autolabel.sampling.replay import Replay
     from autolabel.sampling.store import Keeper
     from autolabel.sampling.work import Work
 
@@ -117,7 +116,6 @@ class _Flow:
         self.beside = f"{catalogue.path.name}.extract-{digest(subject.name)[:8]}"
         self.path = catalogue.path.with_name(f"{self.beside}.npz")
         self.means: dict[Place, dict[Side, NDArray[np.float64]]] = {}
-        self.replay: Replay | None = None
         self.last = time.monotonic()
         self.commits: list[tuple[Split, Future[None]]] = []  # under way, in the order in which they end
         self.ahead: dict[Split, tuple[Excerpts, Iterator[Excerpts]]] = {}  # the first chunk of a split that is to come, and the others
@@ -129,7 +127,6 @@ class _Flow:
     def forget(self) -> None:
         """Remove everything beside the catalogue."""
         checkpoint.remove(self.path)
-        self.path.with_suffix(".replay").unlink(missing_ok=True)
         for site in self.sites:
             self.spool(site).unlink(missing_ok=True)
 
@@ -156,9 +153,8 @@ class _Flow:
             frame = Frame(self.context, device, frozenset(np.sort(head.id)[:RECORDS].tolist()))
             gathered: dict[Place, ExplainSite] | dict[Place, EvidenceSite]
             if split == "explain":
-                gathered = explain = self._explain(frame, head, state)
-                self._pass(split, gathered, start, state)
-                self.path.with_suffix(".replay").unlink(missing_ok=True)
+                gathered = explain = self._explain(frame, fresh=not state)
+                self._pass(split, gathered, start if state else (0, self._first(explain, head)), state)
                 for later in SPLITS[1:]:
                     self._head(later)
                 self.means = {place: {side: part.moments.mean() for side, part in one.sides.items()} for place, one in explain.items()}
@@ -201,7 +197,7 @@ class _Flow:
         checkpoint.save(self.path, {"key": self.key, "split": split, "chunk": chunk, "batch": batch}, {**means, **state})
         self.last = time.monotonic()
 
-    def _explain(self, frame: Frame, first: Excerpts, state: dict[str, np.ndarray]) -> dict[Place, ExplainSite]:
+    def _explain(self, frame: Frame, *, fresh: bool) -> dict[Place, ExplainSite]:
         from autolabel.sampling.observe import ExplainSite
         from autolabel.sampling.scout import Scout
         from autolabel.sampling.shared import Places, Spool
@@ -214,11 +210,9 @@ class _Flow:
         units = sum(site.width * len(site.sides) for site in self.sites)
         table = TypeTable.choose(scout.types, scout.count, len(getattr(self.subject, "vocabulary", ())), units * 4, self.table_bytes)
         self.table = table
-        tops = {} if state else self._tops(first, frame.device)
 
         def begin(site: Site) -> ExplainSite:
-            sides = tops.get((site.layer, site.name)) or {side: _ones(site.width, frame.device) for side in site.sides}
-            return ExplainSite(site, frame, table, sides, Spool(self.spool(site), places, site.width, fresh=not state))
+            return ExplainSite(site, frame, table, Spool(self.spool(site), places, site.width, fresh=fresh))
 
         return {(site.layer, site.name): one for site, one in zip(self.sites, each(begin, self.sites), strict=True)}  # a gigabyte of tables is zeroed
 
@@ -227,22 +221,30 @@ class _Flow:
 
         return {(site.layer, site.name): EvidenceSite(site, frame, self.means[site.layer, site.name], self.seed) for site in self.sites}
 
-    def _tops(self, first: Excerpts, device: torch.device) -> dict[Place, dict[Side, torch.Tensor]]:
-        """The largest a among the first 256 excerpts, which fixes the strata; x is kept in a file for the pass itself."""
+    def _first(self, explain: dict[Place, ExplainSite], head: Excerpts) -> int:
+        """Fix the strata by the largest a among the first 256 excerpts; how many of their batches are counted already, as there was room to keep x."""
         from autolabel.sampling.observe import HeadSite
         from autolabel.sampling.replay import Replay
 
-        head = _parts(first)[0]
-        gathered = {(site.layer, site.name): HeadSite(site, device) for site in self.sites}
-        self.replay = replay = Replay(self.path.with_suffix(".replay"))
+        first = _parts(head)[0]
+        batches = list(first.batches(self.batch_size))
+        works = [self._work(first, batch, "explain") for batch in batches]
+        seen = {place: HeadSite(one.site, one.frame.device) for place, one in explain.items()}
+        replay = Replay({one.site: one.spare for one in explain.values()}, [batch.tokens.shape for batch in batches])
+        def count(one: ExplainSite, tops: HeadSite) -> None:
+            one.begin(tops.tops)
+            replay.show(one.site, lambda number, x, span: one.visit(x, span, works[number]))
+
         with given_back(), Passes(self.subject, self.sites) as passes:
-            for number, batch in enumerate(head.batches(self.batch_size)):
-                work = self._work(head, batch)
-                def visit(site: Site, x: torch.Tensor, span: slice, work: Work = work, number: int = number) -> None:
-                    gathered[site.layer, site.name].visit(x, span, work)
+            for number, batch in enumerate(batches):
+                def visit(site: Site, x: torch.Tensor, span: slice, number: int = number) -> None:
+                    seen[site.layer, site.name].visit(x, span, works[number])
                     replay.keep(number, site, x, span)
                 passes.add(partial(self.subject.run, batch.tokens, self.sites), visit)
-        return {place: one.tops for place, one in gathered.items()}
+            passes.wait()
+            for place, one in explain.items():
+                passes.aside(partial(count, one, seen[place]))
+        return replay.n
 
     def _work(self, chunk: Excerpts, batch: Batch, split: Split = "select") -> Work:
         from autolabel.sampling.work import Work
@@ -256,16 +258,11 @@ class _Flow:
     def _pass(self, split: Split, gathered: dict[Place, ExplainSite] | dict[Place, EvidenceSite], start: tuple[int, int],
               state: dict[str, np.ndarray]) -> None:
         """Every batch from `start` on, in an order that depends on the corpus and the batch size alone."""
-        replay, device = self.replay if split == "explain" else None, getattr(self.subject, "device", None) or _cpu()
         for (layer, name), one in gathered.items():
             if state:
                 prefix = f"{layer}/{name}/"
                 one.load({key[len(prefix):]: value for key, value in state.items() if key.startswith(prefix)})
         state.clear()
-        def job(c: int, b: int, batch: Batch, visit: Visit) -> None:
-            if not (replay and c == 0 and replay.show(b, visit, device)):
-                self.subject.run(batch.tokens, self.sites, visit)
-
         with given_back(), Passes(self.subject, self.sites) as passes:
             for c, chunk in enumerate(self._chunks(split)):
                 for b, batch in enumerate(chunk.batches(self.batch_size)):
@@ -275,7 +272,7 @@ class _Flow:
                     work = self._work(chunk, batch, split)
                     def visit(site: Site, x: torch.Tensor, span: slice, work: Work = work) -> None:
                         gathered[site.layer, site.name].visit(x, span, work)
-                    passes.add(partial(job, c, b, batch), visit)
+                    passes.add(partial(self.subject.run, batch.tokens, self.sites), visit)
                     self._settle(wait=False)
                     if time.monotonic() - self.last >= self.every:
                         passes.wait()
@@ -311,9 +308,3 @@ def _cpu() -> torch.device:
     import torch
 
     return torch.device("cpu")
-
-
-def _ones(n: int, device: torch.device) -> torch.Tensor:
-    import torch
-
-    return torch.ones(n, device=device)

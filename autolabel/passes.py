@@ -80,6 +80,10 @@ class Passes:
         self._running.add(self._pool.submit(self._one, self._number, job, visit))
         self._number += 1
 
+    def aside(self, work: Callable[[], object]) -> None:
+        """Work of another kind, on the threads of the batches: on others torch would add up in another order."""
+        self.add(lambda _visit: work(), lambda _site, _x, _span: None)
+
     def wait(self) -> None:
         """Until every batch was visited. Raises what any batch raised."""
         self._collect(wait(self._running).done)

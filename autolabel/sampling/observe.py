@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,14 +65,13 @@ class Records:
 class ExplainSide:
     """One side on explain."""
 
-    def __init__(self, site: Site, side: Side, frame: Frame, table: TypeTable, top: Tensor) -> None:
-        """top [U]: largest a among the first excerpts in hash order."""
+    def __init__(self, site: Site, side: Side, frame: Frame, table: TypeTable) -> None:
         self.sign, self.frame = SIGN[side], frame
         self.records = Records(site, side, frame)
         self.moments = Moments(site.width, frame.device)
         self.fired = torch.zeros(site.width, dtype=torch.float64, device=frame.device)
         self.types = TypeSums(table, site.width, frame.context, frame.device)
-        self.strata = Strata(top, frame.context, frame.device)
+        self.strata = Strata(site.width, frame.context, frame.device)
 
     def count(self, content: Content) -> None:
         """Sums over one batch, on an accelerator."""
@@ -108,12 +107,17 @@ class ExplainSide:
 class ExplainSite:
     """One layer on explain: moments and extremes of x, and both sides where they are attempted."""
 
-    def __init__(self, site: Site, frame: Frame, table: TypeTable, tops: dict[Side, Tensor], spool: Spool) -> None:
+    def __init__(self, site: Site, frame: Frame, table: TypeTable, spool: Spool) -> None:
         self.site, self.frame, self.spool = site, frame, spool
         self.moments = Moments(site.width, frame.device)
         self.low = torch.full((site.width,), torch.inf, device=frame.device)
         self.high = torch.full((site.width,), -torch.inf, device=frame.device)
-        self.sides = {side: ExplainSide(site, side, frame, table, tops[side]) for side in site.sides}
+        self.sides = {side: ExplainSide(site, side, frame, table) for side in site.sides}
+
+    def begin(self, tops: Mapping[Side, Tensor]) -> None:
+        """Before the first visit. tops [U]: of each side, the largest a among the first excerpts in hash order."""
+        for name, side in self.sides.items():
+            side.strata.steps(tops[name])
 
     def visit(self, x: Tensor, span: slice, work: Work) -> None:
         """x [B, T', U] float32, left as it is."""
@@ -137,6 +141,11 @@ class ExplainSite:
         for name, side in self.sides.items():
             side.add(content, high if name == "+" else low.neg_())
         self.spool.add(content.x, work.valid, work.ids)
+
+    @property
+    def spare(self) -> Tensor:
+        """[R, U] memory that nothing is counted in."""
+        return next(iter(self.sides.values())).types.spare
 
     def close(self) -> dict[Side, TypeStatistics]:
         """Of each side, what is stored of the tables by type, which are let go: the pass is over."""
@@ -191,7 +200,7 @@ class EvidenceSite:
 
 
 class HeadSite:
-    """One layer on the first excerpts in hash order: the largest a of each side; and x itself where there is room, to be shown again."""
+    """One layer on the first excerpts in hash order: the largest a of each side."""
 
     def __init__(self, site: Site, device: torch.device) -> None:
         self.site = site

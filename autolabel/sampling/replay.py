@@ -1,59 +1,45 @@
-"""What the first batches of a pass have shown, in a file beside the catalogue, so that it can be shown again instead of computed again.
+"""What the first batches of a pass have shown, kept so that it can be counted once something is known of all of them, instead of computed again.
 
-Hundreds of megabytes for a small model: in memory they would stand beside the tables at the very moment of the highest use.
+It stands in the rows of the tables by token type that no type of this corpus needs: hundreds of megabytes for a small model, which are there anyway.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from autolabel.errors import CatalogueError
 from autolabel.types import Site
-
-ROOM = 1 << 30  # bytes of the file; batches that do not fit are computed twice
 
 
 class Replay:
-    """Batches by number, from 0. A file that was left by a killed run is overwritten."""
+    """The first batches, as many as there is room for; the others are to be computed twice."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.unlink(missing_ok=True)
-        self._batches: dict[int, list[tuple[Site, tuple[int, ...], slice, int]] | None] = {}  # None: not kept
-        self._end = 0
-        self._lock = threading.Lock()
+    def __init__(self, rooms: Mapping[Site, Tensor], shapes: Sequence[tuple[int, int]]) -> None:
+        """rooms: [R, U] of each site, whatever it holds. shapes: of each batch, windows and content tokens of a window."""
+        self._rooms, self._shapes = rooms, shapes
+        self._around: dict[Site, int] = {}  # special tokens of each window
+        self._kept: dict[Site, dict[int, tuple[Tensor, slice]]] = {site: {} for site in rooms}
+
+    @property
+    def n(self) -> int:
+        """Batches that were kept at every site: those of a number below."""
+        n = 0
+        while all(n in kept for kept in self._kept.values()):
+            n += 1
+        return n
 
     def keep(self, number: int, site: Site, x: Tensor, span: slice) -> None:
-        """x [B, T', U] float32 of batch `number`, content at x[:, span]; whole, so that a second look gives the same bits."""
-        values = x.cpu().contiguous().numpy()
-        with self._lock:
-            batch = self._batches.setdefault(number, [])
-            if batch is None or self._end + values.nbytes > ROOM:
-                self._batches[number] = None
-                return
-            try:
-                with self.path.open("r+b" if self._end else "wb") as file:
-                    file.seek(self._end)
-                    file.write(values.data)
-            except OSError as error:
-                raise CatalogueError(f"cannot write {self.path}: {error.strerror}; make room and run the same command again") from error
-            batch.append((site, tuple(x.shape), span, self._end))
-            self._end += values.nbytes
+        """x [B, T', U] of batch `number`, content at x[:, span]; whole, so that a second look gives the same bits. Several threads may keep."""
+        room, around = self._rooms[site], x.shape[1] - self._shapes[number][1]
+        first = sum(windows * (length + around) for windows, length in self._shapes[:number])
+        last = first + x.shape[0] * x.shape[1]
+        if self._around.setdefault(site, around) == around and last <= len(room):
+            self._kept[site][number] = room[first:last].view(x.shape).copy_(x), span
 
-    def show(self, number: int, visit: Callable[[Site, Tensor, slice], None], device: torch.device) -> bool:
-        """Visit batch `number` again, as a pass would; False where it was not kept."""
-        kept = self._batches.get(number)
-        if not kept:
-            return False
-        with self.path.open("rb") as file, torch.inference_mode():
-            for site, shape, span, first in kept:
-                file.seek(first)
-                x = torch.from_numpy(np.fromfile(file, np.float32, int(np.prod(shape))).reshape(shape)).to(device)
-                visit(site, x, span)
-        return True
+    def show(self, site: Site, visit: Callable[[int, Tensor, slice], None]) -> None:
+        """One layer of every batch that was kept, in order: visit(number, x, span)."""
+        with torch.inference_mode():
+            for number in range(self.n):
+                visit(number, *self._kept[site][number])

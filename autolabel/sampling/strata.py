@@ -22,16 +22,19 @@ HEAD = 256  # excerpts that fix the steps
 
 
 class Strata:
-    """Of U units. `top` [U]: the upper end of the last step; where it is 0 whatever fires is in the last."""
+    """Of U units. The steps must be known before anything is added."""
 
-    def __init__(self, top: Tensor, context: int, device: torch.device) -> None:
-        self.units = len(top)
-        self.top = top.to(device).clamp(min=1e-30)  # its inverse must be a float
+    def __init__(self, units: int, context: int, device: torch.device) -> None:
+        self.units = units
         self.count = torch.zeros(STRATA * self.units, dtype=torch.int64, device=device)
         self.best = best_for(device)(STRATA * self.units, PER_STRATUM, context, device)
-        self._scale = STRATA / self.top
         self._first = torch.arange(PER_STRATUM, device=device)
         self._bounds: dict[int, Tensor] = {}
+
+    def steps(self, top: Tensor) -> None:
+        """top [U]: the upper end of the last step; where it is 0 whatever fires is in the last."""
+        self.top = top.to(self.count.device).clamp(min=1e-30)  # its inverse must be a float
+        self._scale = STRATA / self.top
 
     def add(self, peak: Tensor, content: Content, sign: int) -> None:
         """peak [B, U] largest x of each window (below 0 counts as 0)."""
@@ -58,7 +61,7 @@ class Strata:
     def _starts(self, n: int) -> Tensor:
         """[U, strata + 1] the smallest code of each stratum where a batch has n windows."""
         if n not in self._bounds:
-            self._bounds[n] = torch.arange(0, STRATA * n + 1, n, dtype=torch.int32, device=self.top.device).expand(self.units, -1).contiguous()
+            self._bounds[n] = torch.arange(0, STRATA * n + 1, n, dtype=torch.int32, device=self.count.device).expand(self.units, -1).contiguous()
         return self._bounds[n]
 
     def counts(self) -> NDArray[np.int64]:
@@ -79,8 +82,7 @@ class Strata:
 
     def load(self, state: dict[str, np.ndarray]) -> None:
         """Go on from `state`."""
-        self.top = torch.from_numpy(state["top"].copy()).to(self.top.device)
-        self._scale = STRATA / self.top
+        self.steps(torch.from_numpy(state["top"].copy()))
         self.count.copy_(torch.from_numpy(state["count"]))
         self.best.load({k.removeprefix("best."): v for k, v in state.items() if k.startswith("best.")})
 

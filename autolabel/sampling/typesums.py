@@ -96,6 +96,11 @@ class TypeSums:
         self.rest_n = np.zeros(context, np.int64)
         self.alone_square = torch.zeros(units, dtype=torch.float64, device=device)  # sum of (a - pivot)^2 outside the repeated types
 
+    @property
+    def spare(self) -> Tensor:
+        """[R, U] the rows that no type needs."""
+        return self.sum[len(self.table) + 1:]
+
     def add(self, content: Content, a: Tensor, pivot: Tensor, mean: Tensor | None) -> None:
         """a [B, T, U] >= 0 of one batch, contiguous, 0 at special ids; its mean over windows [T, U] where it is known.
 

@@ -27,8 +27,6 @@ from autolabel.types import Site
 if TYPE_CHECKING:
     import torch
 
-    from autolabel.protocols import Visit
-
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 GROUPS = 256  # documents fall by hash into so many groups, which take their place in every interval
@@ -60,14 +58,10 @@ def walk(view: SplitView, layers: Sequence[Layer], patterns: Sequence[Pattern], 
                 for batch in excerpts.batches(view.batch_size):
                     passes.add(partial(view.subject.run, batch.tokens, sites), partial(walker.look, batch, excerpts.block[batch.rows]))
                 passes.wait()
-                for k in range(len(layers)):  # on the threads of the batches: on others torch adds up in another order
-                    passes.add(partial(walker.catch_up, k), _nothing)
+                for k in range(len(layers)):
+                    passes.aside(partial(walker.catch_up, k))
             for part in parts:
                 part.end_chunk()
-
-
-def _nothing(site: Site, x: torch.Tensor, span: slice) -> None:
-    """Looks at nothing."""
 
 
 def _prepare(parts: Sequence[Part], patterns: Sequence[Pattern], excerpts: Excerpts, run: Run) -> None:
@@ -95,8 +89,8 @@ class _Walker:
         self.catch_up(k)
         self._show(k, batch, block, x, span)
 
-    def catch_up(self, k: int, _visit: Visit | None = None) -> None:
-        """Show what was kept of layer k; a job of its own at the end of a piece. Raises what the patterns raised."""
+    def catch_up(self, k: int) -> None:
+        """Show what was kept of layer k. Raises what the patterns raised."""
         self.ready.result()
         for seen in self._kept[k]:
             self._show(k, *seen)

@@ -142,9 +142,10 @@ def compared(subject: Subject, windows: Ints, batch_size: int) -> list[tuple[str
 
     lean = {site: Lean(site) for site in subject.sites}
     folder = Path(tempfile.mkdtemp(prefix="autolabel-bench-"))
-    ones = {site: torch.ones(site.width, device=device) for site in subject.sites}
     spools = {site: Spool(folder / f"{i}.spool", Places({}, 0), site.width, fresh=True) for i, site in enumerate(subject.sites)}
-    explain = {site: ExplainSite(site, frame, table, {side: ones[site] for side in site.sides}, spools[site]) for site in subject.sites}
+    explain = {site: ExplainSite(site, frame, table, spools[site]) for site in subject.sites}
+    for site, one in explain.items():
+        one.begin({side: torch.ones(site.width) for side in site.sides})
     evidence = {site: EvidenceSite(site, frame, {side: np.zeros(site.width) for side in site.sides}, 0) for site in subject.sites}
 
     def visits(gathered: dict[Site, Lean] | dict[Site, ExplainSite] | dict[Site, EvidenceSite]) -> Callable[[Ints, Ints], Visit]:

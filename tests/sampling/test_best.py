@@ -76,7 +76,8 @@ def test_strata_agree_between_strategies(monkeypatch):
     ids = rng.integers(0, 2**62, 60)
     found = []
     for kind in (Best, DenseBest):
-        strata = Strata(torch.tensor([2.0, 1.0, 0.0]), 4, CPU)
+        strata = Strata(3, 4, CPU)
+        strata.steps(torch.tensor([2.0, 1.0, 0.0]))
         strata.best = kind(30, 2, 4, CPU)
         for first in range(0, 60, 11):
             y = x[first:first + 11]
@@ -136,7 +137,8 @@ def test_explain_counts_what_plain_arithmetic_counts(special_share, on_cpu, side
     table = TypeTable.choose(types, count, 100, 1, 11)  # room for 10: the rarest types share the last row
     site = Site("0", 0, "mlp", units, len(sides) == 2)
     frame = Frame(length + 2, CPU, frozenset(ids[[1, 8]].tolist()))
-    gathered = ExplainSite(site, frame, table, {side: torch.ones(units) for side in sides}, Spool(tmp_path / "s", Places({}, 0), units, fresh=True))
+    gathered = ExplainSite(site, frame, table, Spool(tmp_path / "s", Places({}, 0), units, fresh=True))
+    gathered.begin({side: torch.ones(units) for side in sides})
     for first in range(0, n, size):
         rows = slice(first, first + size)
         whole = np.full((len(x[rows]), length + 2, units), 77, np.float32)
