@@ -21,6 +21,8 @@ Bools = NDArray[np.bool_]
 STRETCH = 64
 SOME = 32  # units whose tokens are copied together
 ZERO, ONE = np.float32(0), np.float32(1)
+LARGEST, NORMAL, STEP = np.float32(65504), np.float32(2.0**-14), np.float32(0.5)  # of float16: the largest, the least with all digits; see `halves`
+STEP_BITS = int(STEP.view(np.int32))
 NOBODY = np.iinfo(np.int64).max  # the id of an empty place
 
 
@@ -204,11 +206,45 @@ def outline(rows: Floats32, length: NDArray[np.int32], largest: Floats32, positi
 
 
 @kernel
-def strongest(table: Floats32, row: Ints, count: Ints, value: Floats32, found: Ints) -> None:
-    """Rows of table [R, U], one for each of row [R] and count [R], enter the n largest of table / count: value and found [n, U], the largest first.
-    Of equal ones the first stays before the others; what is not above 0 is not among them where value begins at 0."""
+def halves(table: Floats32, count: Ints, half: NDArray[np.uint16]) -> None:
+    """table / count [R, U], which is >= 0, as the bits of float16: the nearest, of two as near the even one, and at most the largest that is finite.
+    numpy converts number by number: ten times as long."""
+    units = table.shape[1]
+    mean, moved = np.empty(units, np.float32), np.empty(units, np.float32)
+    bits, small = mean.view(np.int32), moved.view(np.int32)
+    for r in range(len(count)):
+        sums, out, n = table[r], half[r], np.float32(count[r])
+        for u in range(units):
+            m = sums[u] / n
+            mean[u] = m if m < LARGEST else LARGEST
+            moved[u] = mean[u] + STEP  # below NORMAL the steps of float16 are as wide as those of a float32 from here on
+        for u in range(units):
+            large = (bits[u] - (112 << 23) + 0xFFF + ((bits[u] >> 13) & 1)) >> 13  # the bias is less by 112, the digits by 13
+            out[u] = large if mean[u] >= NORMAL else small[u] - STEP_BITS
+
+
+@kernel
+def between(table: Floats32, count: Ints, pivot: Floats, total: Floats) -> None:
+    """total [U] of n (mean - pivot)^2 of the types that were seen at least twice: table [R, U] sums over count [R] tokens."""
+    some = np.zeros(len(total))
+    for r in range(len(count)):
+        if count[r] > 1:
+            sums, n = table[r], np.float64(count[r])
+            for u in range(len(total)):
+                d = np.float64(sums[u]) / n - pivot[u]
+                some[u] += d * d * n
+    for u in range(len(total)):
+        total[u] += some[u]
+
+
+@kernel
+def strongest(table: Floats32, row: Ints, count: Ints, least: int, value: Floats32, found: Ints) -> None:
+    """Rows of table [R, U], one for each of row [R] and count [R] >= least, enter the n largest of table / count: value and found [n, U], the largest
+    first. Of equal ones the first stays before the others; what is not above 0 is not among them where value begins at 0."""
     last = len(value) - 1
     for r in range(len(row)):
+        if count[r] < least:
+            continue
         sums, n, bar = table[r], np.float32(count[r]), value[last]
         for u in range(table.shape[1]):
             mean = sums[u] / n

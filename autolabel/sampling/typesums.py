@@ -24,7 +24,6 @@ Ints = NDArray[np.int64]
 BUDGET = 1 << 30  # bytes of all tables together
 POSITION_MIN = 5  # a type counts towards the effect of position from this many occurrences
 BLOCK = 1024  # rows of a table that are copied at a time
-_HALF = float(np.finfo(np.float16).max)
 TOP_MIN = 3  # a type can be a top token from this many occurrences
 
 
@@ -145,8 +144,7 @@ class TypeSums:
         half = np.empty((len(self.table), self.sum.shape[1]), np.float16)
         for first in range(0, len(half), BLOCK):
             part = slice(first, first + BLOCK)
-            rows = self.sum[:len(half)][part].cpu().numpy() / self.table.count[part][:, None].astype(np.float32)
-            half[part] = np.clip(rows, -_HALF, _HALF)
+            kernels.halves(self._rows(part), self.table.count[part], half[part].view(np.uint16))
         return half
 
     def lexicality(self, pivot: NDArray[np.float64], square: NDArray[np.float64], variance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -157,13 +155,9 @@ class TypeSums:
         if freedom < 1:
             return eta
         between = np.zeros(len(pivot))
-        for first in range(0, len(self.table), BLOCK):  # so that no second table is ever in memory
+        for first in range(0, len(self.table), BLOCK):
             part = slice(first, first + BLOCK)
-            keep, n = repeated[part], self.table.count[part].astype(np.float64)
-            mean = self.sum[:len(self.table)][part].cpu().numpy()[keep].astype(np.float64)
-            mean /= n[keep, None]
-            mean -= pivot
-            between += np.multiply(np.square(mean, out=mean), n[keep, None], out=mean).sum(0)
+            kernels.between(self._rows(part), self.table.count[part], pivot, between)
         within = np.maximum(square - self.alone_square.cpu().numpy() - between, 0.0) / freedom
         varies = variance > 0
         eta[varies] = 1 - within[varies] / variance[varies]
@@ -188,10 +182,13 @@ class TypeSums:
         value, found = np.zeros((n, units), np.float32), np.full((n, units), -1, np.int64)
         for first in range(0, len(self.table), BLOCK):
             part = slice(first, first + BLOCK)
-            often = self.table.count[part] >= TOP_MIN
-            rows = self.sum[:len(self.table)][part].cpu().numpy()[often]
-            kernels.strongest(rows, self.table.types[part][often], self.table.count[part][often], value, found)
+            kernels.strongest(self._rows(part), self.table.types[part], self.table.count[part], TOP_MIN, value, found)
         return np.ascontiguousarray(found.T)
+
+    def _rows(self, part: slice) -> NDArray[np.float32]:
+        """Some of the table, not the row for all others: no second table is ever in memory."""
+        rows: NDArray[np.float32] = self.sum[:len(self.table)][part].cpu().numpy()
+        return rows
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that was counted."""
