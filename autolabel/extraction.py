@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from autolabel.sampling.work import Work
 
 EVERY = 50.0  # seconds between checkpoints: with the batch and the writing, less than 60 s are ever done again
-STATE = 6  # of checkpoints: one that an earlier program left with other sums is not gone on with
+STATE = 7  # of checkpoints: one that an earlier program left with other sums is not gone on with
 TABLES = 1 << 30  # bytes of the tables by token type
 Place = tuple[str, str]  # (layer, site name)
 

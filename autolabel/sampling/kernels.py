@@ -28,33 +28,29 @@ NOBODY = np.iinfo(np.int64).max  # the id of an empty place
 
 @kernel
 def look(x: Floats32, at: Ints, window: Ints, pivot: Floats32, total: Floats, square: Floats, high: Floats32, low: Floats32,
-         sign: int, a_pivot: Floats32, a_total: Floats, a_square: Floats, fired: Floats) -> None:
-    """Tokens at[n] of window[n], those of a window one after another.
+         sign: int, a_pivot: Floats32, a_total: Floats, a_square: Floats, fired: Floats, slot: Ints, position: Floats, rest: Floats) -> None:
+    """Tokens at[n] of window[n] and slot[n], those of a window one after another.
 
-    Of x: total and square [U] of x - pivot; high and low [B, U] by window. Of a = max(sign x, 0): a_total and a_square [U] of a - a_pivot, fired
-    [U]. Four tokens at a time, as sums would else be fetched for each; where a window ends sooner, rows that add nothing stand in.
+    Of x, where pivot is not empty: total and square [U] of x - pivot; high and low [B, U] by window. Of a = max(sign x, 0): a_total and a_square [U] of
+    a - a_pivot, fired [U], (position, then rest)[slot] [U]. Four tokens at a time, as sums would else be fetched for each; where a window ends sooner,
+    the first of them stands in for those that are missing, with a weight of 0, and their positions are spare ones.
     """
-    units, n, s = x.shape[1], len(at), np.float32(sign)
-    of_x, of_a = len(pivot) > 0, len(a_pivot) > 0
+    units, n, length, s = x.shape[1], len(at), len(position), np.float32(sign)
     s1, s2, a1, a2 = np.zeros(units, np.float32), np.zeros(units, np.float32), np.zeros(units, np.float32), np.zeros(units, np.float32)
-    count, none, still = np.zeros(units, np.float32), np.zeros(units, np.float32), s * a_pivot
+    count, spare = np.zeros(units, np.float32), np.zeros((3, units), np.float32)
+    every = np.zeros((slot.max() + 1 if n else 0, units), np.float32)
     for begin in range(0, n, STRETCH):
         end, i = min(begin + STRETCH, n), begin
         while i < end:
             here, m = window[i], 1
             while m < 4 and i + m < end and window[i + m] == here:
                 m += 1
-            v0 = x[at[i]]
-            if of_x:
-                v1, v2, v3 = x[at[i + 1]] if m > 1 else pivot, x[at[i + 2]] if m > 2 else pivot, x[at[i + 3]] if m > 3 else pivot
-                for u in range(units):
-                    d0, d1, d2, d3 = v0[u] - pivot[u], v1[u] - pivot[u], v2[u] - pivot[u], v3[u] - pivot[u]
-                    s1[u] += (d0 + d1) + (d2 + d3)
-                    s2[u] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
-                v1, v2, v3 = x[at[i + 1]] if m > 1 else v0, x[at[i + 2]] if m > 2 else v0, x[at[i + 3]] if m > 3 else v0
+            w1, w2, w3 = ONE if m > 1 else ZERO, ONE if m > 2 else ZERO, ONE if m > 3 else ZERO
+            v0, v1, v2, v3 = x[at[i]], x[at[i + 1 if m > 1 else i]], x[at[i + 2 if m > 2 else i]], x[at[i + 3 if m > 3 else i]]
+            if len(pivot):
                 top, bottom = high[here], low[here]
                 for u in range(units):
-                    d0, d1, d2, d3, most, least = v0[u], v1[u], v2[u], v3[u], top[u], bottom[u]
+                    d0, d1, d2, d3, p, most, least = v0[u], v1[u], v2[u], v3[u], pivot[u], top[u], bottom[u]
                     most = d0 if d0 > most else most  # one after another: what is no number is passed over
                     most = d1 if d1 > most else most
                     most = d2 if d2 > most else most
@@ -63,54 +59,62 @@ def look(x: Floats32, at: Ints, window: Ints, pivot: Floats32, total: Floats, sq
                     least = d1 if d1 < least else least
                     least = d2 if d2 < least else least
                     bottom[u] = d3 if d3 < least else least
-            v1, v2, v3 = x[at[i + 1]] if m > 1 else none, x[at[i + 2]] if m > 2 else none, x[at[i + 3]] if m > 3 else none
+                    d0, d1, d2, d3 = d0 - p, w1 * (d1 - p), w2 * (d2 - p), w3 * (d3 - p)
+                    s1[u] += (d0 + d1) + (d2 + d3)
+                    s2[u] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+            e0, e1 = every[slot[i]], every[slot[i + 1]] if m > 1 else spare[0]
+            e2, e3 = every[slot[i + 2]] if m > 2 else spare[1], every[slot[i + 3]] if m > 3 else spare[2]
             for u in range(units):
-                count[u] += ((ONE if s * v0[u] > ZERO else ZERO) + (ONE if s * v1[u] > ZERO else ZERO)) + (
-                    (ONE if s * v2[u] > ZERO else ZERO) + (ONE if s * v3[u] > ZERO else ZERO))
-            if of_a:
-                v1, v2, v3 = x[at[i + 1]] if m > 1 else still, x[at[i + 2]] if m > 2 else still, x[at[i + 3]] if m > 3 else still
-                for u in range(units):
-                    d0, d1, d2, d3 = s * v0[u], s * v1[u], s * v2[u], s * v3[u]
-                    d0, d1 = (d0 if d0 > ZERO else ZERO) - a_pivot[u], (d1 if d1 > ZERO else ZERO) - a_pivot[u]
-                    d2, d3 = (d2 if d2 > ZERO else ZERO) - a_pivot[u], (d3 if d3 > ZERO else ZERO) - a_pivot[u]
-                    a1[u] += (d0 + d1) + (d2 + d3)
-                    a2[u] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+                d0, d1, d2, d3, p = s * v0[u], s * v1[u], s * v2[u], s * v3[u], a_pivot[u]
+                count[u] += ((ONE if d0 > ZERO else ZERO) + (w1 if d1 > ZERO else ZERO)) + (
+                    (w2 if d2 > ZERO else ZERO) + (w3 if d3 > ZERO else ZERO))
+                d0, d1, d2, d3 = d0 if d0 > ZERO else ZERO, d1 if d1 > ZERO else ZERO, d2 if d2 > ZERO else ZERO, d3 if d3 > ZERO else ZERO
+                e0[u] += d0
+                e1[u] += d1
+                e2[u] += d2
+                e3[u] += d3
+                d0, d1, d2, d3 = d0 - p, w1 * (d1 - p), w2 * (d2 - p), w3 * (d3 - p)
+                a1[u] += (d0 + d1) + (d2 + d3)
+                a2[u] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
             i += m
-        if of_x:
+        if len(pivot):
             _pour(s1, total)
             _pour(s2, square)
-        if of_a:
-            _pour(a1, a_total)
-            _pour(a2, a_square)
+        _pour(a1, a_total)
+        _pour(a2, a_square)
         _pour(count, fired)
+    for t in range(len(every)):
+        _pour(every[t], position[t] if t < length else rest[t - length])
 
 
 @kernel
-def add_types(x: Floats32, at: Ints, slot: Ints, kind: Ints, alone: Bools, sign: int, a_pivot: Floats32, table: Floats32, position: Floats,
-              rest: Floats, alone_square: Floats) -> None:
-    """Tokens at[n], those of one kind[n] (row of the table) one after another. Of a = max(sign x, 0): table[kind] [U], (position, then rest)[slot] [U]
-    and, of tokens that are alone[n], alone_square [U] of a - a_pivot."""
-    units, n, length, s = x.shape[1], len(at), len(position), np.float32(sign)
-    every, same = np.zeros((slot.max() + 1 if n else 0, units), np.float32), np.zeros(units, np.float32)
-    for i in range(n):
-        v, here = x[at[i]], every[slot[i]]
+def add_types(x: Floats32, at: Ints, kind: Ints, alone: Bools, sign: int, a_pivot: Floats32, table: Floats32, alone_square: Floats) -> None:
+    """Tokens at[n], those of one kind[n] (row of the table) one after another. Of a = max(sign x, 0): table[kind] [U] and, of tokens that are alone[n],
+    alone_square [U] of a - a_pivot. Four tokens at a time; most kinds have no more in a batch, and their sums go straight to the table."""
+    units, n, s, i = x.shape[1], len(at), np.float32(sign), 0
+    same, none = np.zeros(units, np.float32), np.zeros(units, np.float32)
+    while i < n:
+        m = 1
+        while m < 4 and i + m < n and kind[i + m] == kind[i]:
+            m += 1
+        begins, ends = i == 0 or kind[i - 1] != kind[i], i + m == n or kind[i + m] != kind[i]
+        row = table[kind[i]]
+        to = row if begins and ends else same
+        v0, v1, v2, v3 = x[at[i]], x[at[i + 1]] if m > 1 else none, x[at[i + 2]] if m > 2 else none, x[at[i + 3]] if m > 3 else none
         for u in range(units):
-            a = s * v[u]
-            a = a if a > ZERO else ZERO
-            here[u] += a
-            same[u] += a
-        if alone[i]:
+            d0, d1, d2, d3 = s * v0[u], s * v1[u], s * v2[u], s * v3[u]
+            to[u] += ((d0 if d0 > ZERO else ZERO) + (d1 if d1 > ZERO else ZERO)) + ((d2 if d2 > ZERO else ZERO) + (d3 if d3 > ZERO else ZERO))
+        if ends and not begins:
+            for u in range(units):
+                row[u] += same[u]
+                same[u] = ZERO
+        for k in range(i, i + m if alone[i] else i):
+            v = x[at[k]]
             for u in range(units):
                 a = s * v[u]
                 d = (a if a > ZERO else ZERO) - a_pivot[u]
                 alone_square[u] += np.float64(d) * np.float64(d)
-        if i + 1 == n or kind[i + 1] != kind[i]:
-            row = table[kind[i]]
-            for u in range(units):
-                row[u] += same[u]
-                same[u] = ZERO
-    for t in range(len(every)):
-        _pour(every[t], position[t] if t < length else rest[t - length])
+        i += m
 
 
 @kernel
@@ -124,24 +128,21 @@ def _pour(some: Floats32, total: Floats) -> None:
 def spread(x: Floats32, at: Ints, window: Ints, sign: int, mean: Floats32, high: Floats32, square: Floats32) -> None:
     """Select and test: high [B, U] the largest a = max(sign x, 0) of each window, square [B, U] its sum of (a - mean)^2. Tokens as in `look`."""
     units, n, s, i = x.shape[1], len(at), np.float32(sign), 0
-    still = s * mean
     while i < n:
         here, m = window[i], 1
         while m < 4 and i + m < n and window[i + m] == here:
             m += 1
-        v0, top, sums = x[at[i]], high[here], square[here]
-        v1, v2, v3 = x[at[i + 1]] if m > 1 else v0, x[at[i + 2]] if m > 2 else v0, x[at[i + 3]] if m > 3 else v0
+        w1, w2, w3 = ONE if m > 1 else ZERO, ONE if m > 2 else ZERO, ONE if m > 3 else ZERO
+        v0, v1, v2, v3 = x[at[i]], x[at[i + 1 if m > 1 else i]], x[at[i + 2 if m > 2 else i]], x[at[i + 3 if m > 3 else i]]
+        top, sums = high[here], square[here]
         for u in range(units):
-            d0, d1, d2, d3, most = s * v0[u], s * v1[u], s * v2[u], s * v3[u], top[u]
+            d0, d1, d2, d3, most, p = s * v0[u], s * v1[u], s * v2[u], s * v3[u], top[u], mean[u]
             most = d0 if d0 > most else most
             most = d1 if d1 > most else most
             most = d2 if d2 > most else most
             top[u] = d3 if d3 > most else most
-        v1, v2, v3 = x[at[i + 1]] if m > 1 else still, x[at[i + 2]] if m > 2 else still, x[at[i + 3]] if m > 3 else still
-        for u in range(units):
-            d0, d1, d2, d3 = s * v0[u], s * v1[u], s * v2[u], s * v3[u]
-            d0, d1 = (d0 if d0 > ZERO else ZERO) - mean[u], (d1 if d1 > ZERO else ZERO) - mean[u]
-            d2, d3 = (d2 if d2 > ZERO else ZERO) - mean[u], (d3 if d3 > ZERO else ZERO) - mean[u]
+            d0, d1 = (d0 if d0 > ZERO else ZERO) - p, w1 * ((d1 if d1 > ZERO else ZERO) - p)
+            d2, d3 = w2 * ((d2 if d2 > ZERO else ZERO) - p), w3 * ((d3 if d3 > ZERO else ZERO) - p)
             sums[u] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
         i += m
 
@@ -155,17 +156,16 @@ def keep(value: Floats32, ids: Ints, x: Floats32, first: Ints, length: int, sign
     have a = 0.
     """
     cells = value.shape[1]
-    cell, place = np.empty(cells, np.int64), np.empty(cells, np.int64)
+    cell, place, good = np.empty(cells, np.int64), np.empty(cells, np.int64), np.empty(cells, np.float32)
     for b in range(len(ids)):
         n = 0
         for c in range(cells):
             if value[b, c] >= bar[c]:
-                where = _enter(value[b, c], ids[b], c, kept, kept_id, bar, worst)
-                if where >= 0:
-                    cell[n], place[n] = c, where
-                    n += 1
+                cell[n], good[n] = c, value[b, c]
+                n += 1
+        n = _enter(good, ids[b], cell[:n], place, kept, kept_id, bar, worst)
         if rows.shape[2]:
-            _copy(x, first[b], length, sign, special, b, cell[:n], cell[:n], place[:n], rows)
+            _copy(x, first[b], length, sign, special, b, cell[:n], place, rows)
 
 
 @kernel
@@ -174,9 +174,9 @@ def stratify(peak: Floats32, scale: Floats32, near: Floats32, ids: Ints, x: Floa
     """The same for the strata of peak * scale [B, U] (cell = stratum * U + unit), which are counted; the value is near [B], however large the peak."""
     units = peak.shape[1]
     last = np.float32(len(count) // units - 1)
-    unit, cell, place = np.empty(units, np.int64), np.empty(units, np.int64), np.empty(units, np.int64)
+    cell, place, good = np.empty(units, np.int64), np.empty(units, np.int64), np.empty(units, np.float32)
     for b in range(len(ids)):
-        n = 0
+        good[:], n = near[b], 0
         for u in range(units):
             tenth = peak[b, u] * scale[u]
             tenth = tenth if tenth > ZERO else ZERO
@@ -184,11 +184,10 @@ def stratify(peak: Floats32, scale: Floats32, near: Floats32, ids: Ints, x: Floa
             c = np.int64(tenth) * units + u
             count[c] += 1
             if near[b] >= bar[c]:
-                where = _enter(near[b], ids[b], c, kept, kept_id, bar, worst)
-                if where >= 0:
-                    unit[n], cell[n], place[n] = u, c, where
-                    n += 1
-        _copy(x, first[b], length, sign, special, b, unit[:n], cell[:n], place[:n], rows)
+                cell[n] = c
+                n += 1
+        n = _enter(good, ids[b], cell[:n], place, kept, kept_id, bar, worst)
+        _copy(x, first[b], length, sign, special, b, cell[:n], place, rows)
 
 
 @kernel
@@ -257,38 +256,49 @@ def strongest(table: Floats32, row: Ints, count: Ints, least: int, value: Floats
 
 
 @kernel
-def _enter(value: Any, number: Any, cell: Any, kept: Floats32, kept_id: Ints, bar: Floats32, worst: Ints) -> Any:
-    """The place that it gets, -1 where the cell holds better ones: larger, or as large with a smaller id."""
-    place = worst[cell]
-    values, ids = kept[cell], kept_id[cell]
-    if value == values[place] and number > ids[place]:
-        return -1
-    values[place], ids[place] = value, number
-    bits = values.view(np.int32)  # floats >= 0 compare as their bits do, and a least integer is found by vector instructions
-    least = bits[0]
-    for k in range(len(bits)):
-        least = min(least, bits[k])
-    w = -1
-    for k in range(len(bits)):
-        if bits[k] == least and (w < 0 or ids[k] > ids[w]):
-            w = k
-    worst[cell] = w
-    if values[w] > bar[cell]:
-        bar[cell] = values[w]
-    return place
+def _enter(value: Floats32, number: Any, cell: Ints, place: Ints, kept: Floats32, kept_id: Ints, bar: Floats32, worst: Ints) -> Any:
+    """value[i] of one window enters cell[i] for every i, but where the cell holds better ones: larger, or as large with a smaller id. How many do; these
+    and the places that they get are the first of cell and place. No array is made on the way: a slice of one costs as much as all else."""
+    bits, n = kept.view(np.int32), 0  # floats >= 0 compare as their bits do, and a least integer is found by vector instructions
+    for i in range(len(cell)):
+        c, v = np.uint64(cell[i]), value[i]
+        p = worst[c]
+        if v == kept[c, p] and number > kept_id[c, p]:
+            continue
+        kept[c, p], kept_id[c, p], cell[n], place[n] = v, number, cell[i], p
+        n += 1
+        if p > 0 and bits[c, p - 1] == 0:  # empty, as `worst` comes down from the last place
+            worst[c] = p - 1
+            continue
+        least = bits[c, 0]
+        for k in range(kept.shape[1]):
+            least = min(least, bits[c, k])
+        w, equal = np.int32(0), np.int32(0)
+        for k in range(kept.shape[1]):
+            w = max(w, np.int32(k) if bits[c, k] == least else np.int32(0))
+            equal += np.int32(bits[c, k] == least)
+        for k in range(kept.shape[1] if equal > 1 else 0):
+            if bits[c, k] == least and kept_id[c, k] > kept_id[c, w]:
+                w = np.int32(k)
+        worst[c] = w
+        if kept[c, w] > bar[c]:
+            bar[c] = kept[c, w]
+    return n
 
 
 @kernel
-def _copy(x: Floats32, first: Any, length: Any, sign: Any, special: Bools, b: Any, unit: Ints, cell: Ints, place: Ints, rows: Floats32) -> None:
-    """a of the tokens of one window, of unit[i], to rows[cell[i], place[i]] for every i. Tokens are read one after another and put down in a corner of
-    the cache first: a unit's numbers stand on as many pages of memory as it has tokens."""
-    s, held = np.float32(sign), np.empty((SOME, length), np.float32)
+def _copy(x: Floats32, first: Any, length: Any, sign: Any, special: Bools, b: Any, cell: Ints, place: Ints, rows: Floats32) -> None:
+    """a of the tokens of one window, of unit cell[i] % U, to rows[cell[i], place[i]] for every i. Tokens are read one after another and put down in a
+    corner of the cache first: a unit's numbers stand on as many pages of memory as it has tokens."""
+    s, held, unit = np.float32(sign), np.empty((SOME, length), np.float32), np.empty(SOME, np.uint64)
     for begin in range(0, len(cell), SOME):
         n = min(SOME, len(cell) - begin)
+        for i in range(n):
+            unit[i] = cell[begin + i] % x.shape[1]
         for t in range(length):
             v = x[first + t]
             for i in range(n):
-                a = s * v[np.uint64(unit[begin + i])]
+                a = s * v[unit[i]]
                 held[i, t] = a if a > ZERO else ZERO
         if len(special):
             for t in range(length):

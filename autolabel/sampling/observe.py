@@ -224,9 +224,9 @@ def look(content: Content, moments: Moments, sides: Iterable[ExplainSide]) -> tu
     for side in sides:
         types, a = side.types, side.moments
         pivot = a.about(content, side.sign)
-        kernels.look(flat, tokens.at, tokens.window, *whole, side.sign, pivot, a.sum.numpy(), a.square.numpy(), side.fired.numpy())
-        kernels.add_types(flat, typed.at, typed.slot, typed.kind, typed.alone, side.sign, pivot, types.sum.numpy(),
-                          types.position[:length].numpy(), types.rest[:length].numpy(), types.alone_square.numpy())
+        kernels.look(flat, tokens.at, tokens.window, *whole, side.sign, pivot, a.sum.numpy(), a.square.numpy(), side.fired.numpy(),
+                     content.work.slot, types.position[:length].numpy(), types.rest[:length].numpy())
+        kernels.add_types(flat, typed.at, typed.kind, typed.alone, side.sign, pivot, types.sum.numpy(), types.alone_square.numpy())
         a.n += lists.n
         types.count(lists)
         whole = (none, no, no, high.numpy(), low.numpy())  # once is enough

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,7 +36,6 @@ class TypedReading:
     """The same, type by type."""
 
     at: Ints  # [n]
-    slot: Ints  # [n] position; + T where the type takes no part in the means by position
     kind: Ints  # [n] row of the table of types
     alone: Bools  # [n] the type says nothing about variance within a type
 
@@ -100,9 +100,17 @@ class Work:
             kind = self.table.row(self.tokens[windows, positions])
             order = np.argsort(kind, kind="stable")
             windows, positions, kind = windows[order], positions[order], kind[order]
-            slot = positions + np.where(self.table.eligible[kind], 0, self.tokens.shape[1])
-            self._typed[start, whole] = TypedReading(windows * whole + start + positions, slot, kind, ~self.table.repeated[kind])
+            self._typed[start, whole] = TypedReading(windows * whole + start + positions, kind, ~self.table.repeated[kind])
         return self._typed[start, whole]
+
+    @cached_property
+    def slot(self) -> Ints:
+        """[n] position of each token that counts, window by window; + T where its type takes no part in the means by position."""
+        assert self.table is not None
+        windows, positions = np.nonzero(self.valid)
+        eligible = self.table.eligible[self.table.row(self.tokens[windows, positions])]
+        slot: Ints = positions + np.where(eligible, 0, self.tokens.shape[1])
+        return slot
 
     def lists(self, device: torch.device) -> BatchTokens:
         """How many its tokens are, and (on an accelerator) what they are summed into."""

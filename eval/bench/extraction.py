@@ -117,6 +117,7 @@ def compared(subject: Subject, windows: Ints, batch_size: int) -> list[tuple[str
             self.moments = Moments(site.width, device)
             self.low, self.high = torch.full((site.width,), torch.inf, device=device), torch.full((site.width,), -torch.inf, device=device)
             self.fired = torch.zeros(site.width, dtype=torch.float64, device=device)
+            self.rest = Moments(site.width, device), np.zeros((2, windows.shape[1], site.width))  # a kernel counts these, too
 
         def visit(self, x: torch.Tensor, span: slice, work: Work) -> None:
             content = Content(x, span, work)
@@ -133,10 +134,10 @@ def compared(subject: Subject, windows: Ints, batch_size: int) -> list[tuple[str
 
         def look(self, content: Content) -> tuple[torch.Tensor, torch.Tensor]:
             high, low = content.per_window(-torch.inf), content.per_window(torch.inf)
-            tokens, flat, none, no = content.read(), content.flat, np.zeros(0, np.float32), np.zeros(0)
-            pivot = self.moments.about(content, 0)
-            kernels.look(flat, tokens.at, tokens.window, pivot, self.moments.sum.numpy(), self.moments.square.numpy(), high.numpy(), low.numpy(),
-                         1, none, no, no, self.fired.numpy())
+            tokens, (a, by_position) = content.read(), self.rest
+            kernels.look(content.flat, tokens.at, tokens.window, self.moments.about(content, 0), self.moments.sum.numpy(), self.moments.square.numpy(),
+                         high.numpy(), low.numpy(), 1, a.about(content, 1), a.sum.numpy(), a.square.numpy(), self.fired.numpy(), content.work.slot,
+                         *by_position)
             self.moments.n += len(tokens.at)
             return high, low
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autolabel.sampling import kernels
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.integers(0, 40), st.integers(1, 9), st.integers(1, 8), st.integers(0, 2**32 - 1))
 def test_as_sorted(rows: int, units: int, n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -26,6 +27,7 @@ def test_as_sorted(rows: int, units: int, n: int, seed: int) -> None:
         assert value[:len(best), u].tolist() == mean[best].tolist()
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))
 def test_half_precision_as_numpy_rounds(rows: int, units: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -40,6 +42,7 @@ def test_half_precision_as_numpy_rounds(rows: int, units: int, seed: int) -> Non
     assert found.tobytes() == want.tobytes()
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.integers(0, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))
 def test_between(rows: int, units: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
