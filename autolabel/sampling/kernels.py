@@ -68,7 +68,7 @@ def look(x: Floats32, at: Ints, window: Ints, pivot: Floats32, total: Floats, sq
                 d0, d1, d2, d3, p = s * v0[u], s * v1[u], s * v2[u], s * v3[u], a_pivot[u]
                 count[u] += ((ONE if d0 > ZERO else ZERO) + (w1 if d1 > ZERO else ZERO)) + (
                     (w2 if d2 > ZERO else ZERO) + (w3 if d3 > ZERO else ZERO))
-                d0, d1, d2, d3 = d0 if d0 > ZERO else ZERO, d1 if d1 > ZERO else ZERO, d2 if d2 > ZERO else ZERO, d3 if d3 > ZERO else ZERO
+                d0, d1, d2, d3 = _over(d0), _over(d1), _over(d2), _over(d3)
                 e0[u] += d0
                 e1[u] += d1
                 e2[u] += d2
@@ -90,31 +90,42 @@ def look(x: Floats32, at: Ints, window: Ints, pivot: Floats32, total: Floats, sq
 @kernel
 def add_types(x: Floats32, at: Ints, kind: Ints, alone: Bools, sign: int, a_pivot: Floats32, table: Floats32, alone_square: Floats) -> None:
     """Tokens at[n], those of one kind[n] (row of the table) one after another. Of a = max(sign x, 0): table[kind] [U] and, of tokens that are alone[n],
-    alone_square [U] of a - a_pivot. Four tokens at a time; most kinds have no more in a batch, and their sums go straight to the table."""
+    alone_square [U] of a - a_pivot. Four tokens at a time, as in `look`; most kinds have one in a batch, which goes straight to the table."""
     units, n, s, i = x.shape[1], len(at), np.float32(sign), 0
-    same, none = np.zeros(units, np.float32), np.zeros(units, np.float32)
+    same = np.zeros(units, np.float32)
     while i < n:
-        m = 1
+        m, c = 1, np.uint64(kind[i])
         while m < 4 and i + m < n and kind[i + m] == kind[i]:
             m += 1
         begins, ends = i == 0 or kind[i - 1] != kind[i], i + m == n or kind[i + m] != kind[i]
-        row = table[kind[i]]
-        to = row if begins and ends else same
-        v0, v1, v2, v3 = x[at[i]], x[at[i + 1]] if m > 1 else none, x[at[i + 2]] if m > 2 else none, x[at[i + 3]] if m > 3 else none
-        for u in range(units):
-            d0, d1, d2, d3 = s * v0[u], s * v1[u], s * v2[u], s * v3[u]
-            to[u] += ((d0 if d0 > ZERO else ZERO) + (d1 if d1 > ZERO else ZERO)) + ((d2 if d2 > ZERO else ZERO) + (d3 if d3 > ZERO else ZERO))
-        if ends and not begins:
+        r0, r1, r2, r3 = _row(at, i, 0, m), _row(at, i, 1, m), _row(at, i, 2, m), _row(at, i, 3, m)
+        w1, w2, w3 = ONE if m > 1 else ZERO, ONE if m > 2 else ZERO, ONE if m > 3 else ZERO
+        if m == 1 and begins and ends:
             for u in range(units):
-                row[u] += same[u]
+                table[c, u] += _over(s * x[r0, u])
+        else:
+            for u in range(units):
+                same[u] += (_over(s * x[r0, u]) + w1 * _over(s * x[r1, u])) + (w2 * _over(s * x[r2, u]) + w3 * _over(s * x[r3, u]))
+            for u in range(units if ends else 0):
+                table[c, u] += same[u]
                 same[u] = ZERO
-        for k in range(i, i + m if alone[i] else i):
-            v = x[at[k]]
+        for k in range(m if alone[i] else 0):
+            r = np.uint64(at[i + k])
             for u in range(units):
-                a = s * v[u]
-                d = (a if a > ZERO else ZERO) - a_pivot[u]
-                alone_square[u] += np.float64(d) * np.float64(d)
+                d = np.float64(_over(s * x[r, u]) - a_pivot[u])
+                alone_square[u] += d * d
         i += m
+
+
+@kernel
+def _row(at: Ints, i: Any, k: Any, m: Any) -> Any:
+    """The k-th of m tokens from i on; the first in place of one that is missing."""
+    return np.uint64(at[i + k if k < m else i])
+
+
+@kernel
+def _over(v: Any) -> Any:
+    return v if v > ZERO else ZERO
 
 
 @kernel
@@ -126,24 +137,24 @@ def _pour(some: Floats32, total: Floats) -> None:
 
 @kernel
 def spread(x: Floats32, at: Ints, window: Ints, sign: int, mean: Floats32, high: Floats32, square: Floats32) -> None:
-    """Select and test: high [B, U] the largest a = max(sign x, 0) of each window, square [B, U] its sum of (a - mean)^2. Tokens as in `look`."""
+    """Select and test: high [B, U] the largest a = max(sign x, 0) of each window, square [B, U] its sum of (a - mean)^2. Tokens as in `look`, but eight
+    at a time: there is so little to do for each that the rows of high and square would be most of it."""
     units, n, s, i = x.shape[1], len(at), np.float32(sign), 0
     while i < n:
-        here, m = window[i], 1
-        while m < 4 and i + m < n and window[i + m] == here:
+        m, b = 1, np.uint64(window[i])
+        while m < 8 and i + m < n and window[i + m] == window[i]:
             m += 1
-        w1, w2, w3 = ONE if m > 1 else ZERO, ONE if m > 2 else ZERO, ONE if m > 3 else ZERO
-        v0, v1, v2, v3 = x[at[i]], x[at[i + 1 if m > 1 else i]], x[at[i + 2 if m > 2 else i]], x[at[i + 3 if m > 3 else i]]
-        top, sums = high[here], square[here]
+        r0, r1, r2, r3 = _row(at, i, 0, m), _row(at, i, 1, m), _row(at, i, 2, m), _row(at, i, 3, m)
+        r4, r5, r6, r7 = _row(at, i, 4, m), _row(at, i, 5, m), _row(at, i, 6, m), _row(at, i, 7, m)
+        w1, w2, w3, w4 = ONE if m > 1 else ZERO, ONE if m > 2 else ZERO, ONE if m > 3 else ZERO, ONE if m > 4 else ZERO
+        w5, w6, w7 = ONE if m > 5 else ZERO, ONE if m > 6 else ZERO, ONE if m > 7 else ZERO
         for u in range(units):
-            d0, d1, d2, d3, most, p = s * v0[u], s * v1[u], s * v2[u], s * v3[u], top[u], mean[u]
-            most = d0 if d0 > most else most
-            most = d1 if d1 > most else most
-            most = d2 if d2 > most else most
-            top[u] = d3 if d3 > most else most
-            d0, d1 = (d0 if d0 > ZERO else ZERO) - p, w1 * ((d1 if d1 > ZERO else ZERO) - p)
-            d2, d3 = w2 * ((d2 if d2 > ZERO else ZERO) - p), w3 * ((d3 if d3 > ZERO else ZERO) - p)
-            sums[u] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+            p, d0, d1, d2, d3 = mean[u], _over(s * x[r0, u]), _over(s * x[r1, u]), _over(s * x[r2, u]), _over(s * x[r3, u])
+            d4, d5, d6, d7 = _over(s * x[r4, u]), _over(s * x[r5, u]), _over(s * x[r6, u]), _over(s * x[r7, u])
+            high[b, u] = max(high[b, u], max(max(max(d0, d1), max(d2, d3)), max(max(d4, d5), max(d6, d7))))
+            d0, d1, d2, d3 = d0 - p, w1 * (d1 - p), w2 * (d2 - p), w3 * (d3 - p)
+            d4, d5, d6, d7 = w4 * (d4 - p), w5 * (d5 - p), w6 * (d6 - p), w7 * (d7 - p)
+            square[b, u] += ((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)) + ((d4 * d4 + d5 * d5) + (d6 * d6 + d7 * d7))
         i += m
 
 
