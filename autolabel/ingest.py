@@ -1,11 +1,11 @@
 """`ingest`: from what the user calls a corpus to documents, splits and excerpts in the catalogue.
 
-A corpus passes through four states, each left in the transaction that completes its work, so that a process may die at
+A corpus passes through three states, each left in the transaction that completes its work, so that a process may die at
 any moment and the same call goes on to the same rows:
 
     reading    documents are read, tokenised, cut and stored in batches; `dropped.read` says how many were taken in
-    grouping   near-duplicates are found, and their blocks put into one split (autolabel.corpus.grouping)
-    trimming   test excerpts that other splits hold too are removed, and the MinHash bands
+    grouping   near-duplicates are found, and their blocks put into one split (autolabel.corpus.grouping); test excerpts
+               that other splits hold too are removed, and the MinHash bands
     complete   never touched again: the same call returns at once
 """
 
@@ -52,7 +52,7 @@ def ingest(catalogue: Catalogue, specs: Sequence[str], tokenizer: Any, tokenizer
         raise SettingsError(f"max_tokens is {max_tokens}: choose at least 1, or leave it out to read everything")
     report = Report() if report is None else report
     corpus_id, sources = identify(specs, tokenizer_hash, context, max_tokens=max_tokens, text_column=text_column, split_on=split_on, report=report)
-    state = _state(catalogue, corpus_id)
+    state, dropped, n_tokens = _left(catalogue, corpus_id)
     if state == "complete":
         return corpus_id
     with catalogue.writer() as writer:
@@ -63,13 +63,13 @@ def ingest(catalogue: Catalogue, specs: Sequence[str], tokenizer: Any, tokenizer
                                           "dropped": ["{}"], "state": ["reading"], "run": [run]})
                 state = "reading"
             if state == "reading":
-                _read(catalogue, writer, corpus_id, sources, Cutter(tokenizer, tokenizer_hash, context), max_tokens, report, progress)
+                _read(catalogue, writer, corpus_id, sources, Cutter(tokenizer, tokenizer_hash, context), max_tokens, report, progress,
+                      dropped, n_tokens)
                 state = "grouping"
-            if state == "grouping":
-                with catalogue.reading() as connection:
-                    _check(connection, corpus_id, sources, "t_documents")
-                grouping.group(catalogue, writer, corpus_id)
-            writer.write(lambda connection: _finish(writer, connection, corpus_id, sources))
+            with catalogue.reading() as connection:
+                _check(connection, corpus_id, sources, "t_documents")
+                found = grouping.find(catalogue, corpus_id)
+            writer.write(lambda connection: _finish(writer, connection, corpus_id, sources, found))
         except CorpusError:
             # A hub that went away comes back; a file that is at fault comes back as another corpus.
             if state != "reading" or not any(part.hub for part in sources.parts):
@@ -85,37 +85,35 @@ def identify(specs: Sequence[str], tokenizer_hash: str, context: int, *, max_tok
     return digest(VERSION, sources.identity(), tokenizer_hash, context, max_tokens), sources
 
 
-def _state(catalogue: Catalogue, corpus_id: str) -> str | None:
-    rows = catalogue.read("SELECT state FROM corpora WHERE id = ?", [corpus_id])
-    return str(rows[0][0]) if rows else None
+def _left(catalogue: Catalogue, corpus_id: str) -> tuple[str | None, dict[str, Any], int]:
+    """How far an earlier call came: the state (None where there was none), what was dropped and how many tokens were taken in."""
+    for state, dropped, n_tokens in catalogue.read("SELECT state, dropped, n_tokens FROM corpora WHERE id = ?", [corpus_id]):
+        return str(state), json.loads(dropped), int(n_tokens)
+    return None, {}, 0
 
 
 def _read(catalogue: Catalogue, writer: Writer, corpus_id: str, sources: Sources, cutter: Cutter, max_tokens: int | None,
-          report: Report, progress: Advance | None) -> None:
-    """Take in the documents that are not in yet, a batch a commit."""
-    dropped_json, n_tokens = catalogue.read("SELECT dropped, n_tokens FROM corpora WHERE id = ?", [corpus_id])[0]
-    dropped: dict[str, Any] = json.loads(dropped_json)
+          report: Report, progress: Advance | None, dropped: dict[str, Any], n_tokens: int) -> None:
+    """Take in the documents that are not in yet, a batch a commit, the last of which says that all were read."""
     stream: Iterator[Document] = sources.documents(report, max_tokens)
-    position = int(dropped.get("read", 0))
+    position = int(dropped.pop("read", 0))
     for _ in islice(stream, position):  # read again and let pass: their problems are counted anew
         pass
-    for documents in batched(stream):
-        if max_tokens is not None and n_tokens >= max_tokens:
-            break
+    batches = batched(stream)
+    documents, more = next(batches, []), True
+    while more:
         known = _known(catalogue, corpus_id, documents) if position else set()
         batch = cutter.cut(documents, known, None if max_tokens is None else max_tokens - n_tokens)
         position += batch.n_read
         n_tokens += batch.n_tokens
         for reason, n in batch.dropped.items():
             dropped[reason] = dropped.get(reason, 0) + n
-        dropped["read"] = position
-        _store(writer, corpus_id, batch, json.dumps(dropped))
+        documents = next(batches, [])
+        more = bool(documents) and (max_tokens is None or n_tokens < max_tokens)
+        so_far = {**dropped, "read": position} if more else {**dropped, "problems": report.as_json()}
+        _store(writer, corpus_id, batch, "reading" if more else "grouping", json.dumps(so_far))
         if progress:
             progress(n_tokens, max_tokens)
-    dropped.pop("read", None)
-    text = json.dumps(dropped | {"problems": report.as_json()})
-    done = "UPDATE corpora SET state = 'grouping', dropped = ? WHERE id = ?"
-    writer.write(lambda connection: connection.execute(done, [text, corpus_id]))
 
 
 def _known(catalogue: Catalogue, corpus_id: str, documents: Sequence[Document]) -> set[int]:
@@ -125,8 +123,8 @@ def _known(catalogue: Catalogue, corpus_id: str, documents: Sequence[Document]) 
                                            [corpus_id, ids])}
 
 
-def _store(writer: Writer, corpus_id: str, batch: Batch, dropped: str) -> None:
-    """One batch and the new position, in one transaction."""
+def _store(writer: Writer, corpus_id: str, batch: Batch, state: str, dropped: str) -> None:
+    """One batch and how far it brings the corpus, in one transaction."""
     def work(connection: duckdb.DuckDBPyConnection) -> None:
         for table, columns in (("documents", batch.documents), ("bands", batch.bands), ("excerpts", batch.excerpts)):
             n = len(next(iter(columns.values())))
@@ -135,12 +133,14 @@ def _store(writer: Writer, corpus_id: str, batch: Batch, dropped: str) -> None:
         for id, n in batch.copies.items():
             connection.execute("UPDATE t_documents SET copies = copies + ? WHERE corpus_id = ? AND id = ?", [n, corpus_id, id])
         connection.execute("UPDATE corpora SET n_documents = n_documents + ?, n_copies = n_copies + ?, n_tokens = n_tokens + ?, "
-                           "dropped = ? WHERE id = ?", [len(batch.documents["id"]), batch.n_copies, batch.n_tokens, dropped, corpus_id])
+                           "state = ?, dropped = ? WHERE id = ?",
+                           [len(batch.documents["id"]), batch.n_copies, batch.n_tokens, state, dropped, corpus_id])
     writer.write(work)
 
 
-def _finish(writer: Writer, connection: duckdb.DuckDBPyConnection, corpus_id: str, sources: Sources) -> None:
-    """Remove the test excerpts whose tokens another split holds too (grouping has counted them) and the bands; then it is complete."""
+def _finish(writer: Writer, connection: duckdb.DuckDBPyConnection, corpus_id: str, sources: Sources, found: grouping.Found) -> None:
+    """Move near-duplicates into one split, remove the test excerpts whose tokens another split holds too, and the bands; then it is complete."""
+    grouping.move(connection, corpus_id, found)
     writer.delete("excerpts", grouping.BOILERPLATE, [corpus_id, corpus_id])
     writer.delete("bands", "corpus_id = ?", [corpus_id])
     _check(connection, corpus_id, sources, "t_excerpts")

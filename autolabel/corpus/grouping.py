@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from autolabel.corpus import near
 from autolabel.corpus.normalise import normalise, split_of
-from autolabel.types import SPLITS
+from autolabel.types import SPLITS, Split
 
 if TYPE_CHECKING:
     import duckdb
 
     from autolabel.catalogue import Catalogue
-    from autolabel.catalogue.writer import Writer
 
 PAIRS = 1024  # verified at a time
 AT_ONCE = 10_000  # documents up to which all bands are grouped in one query; a larger corpus takes one query a band
@@ -28,27 +28,36 @@ BOILERPLATE = ("corpus_id = ? AND split = 'test' AND hash(token_ids) IN "
                "(SELECT hash(token_ids) FROM t_excerpts WHERE corpus_id = ? AND split <> 'test')")
 
 
-def group(catalogue: Catalogue, writer: Writer, corpus_id: str) -> None:
-    """Find near-duplicates, move their blocks into one split, count the boilerplate of test: one transaction, then state `trimming`."""
+@dataclass(frozen=True)
+class Found:
+    """What is tied together by near-duplicates."""
+
+    n: int  # documents that another one makes redundant
+    blocks: dict[Split, list[int]]  # blocks tied to others, by the split that they share
+
+
+def find(catalogue: Catalogue, corpus_id: str) -> Found:
+    """Near-duplicates, and where their blocks belong. Nothing is changed."""
     linked = near_duplicates(catalogue, corpus_id)
     members = sorted(linked.members())
-    groups = len({linked.root(id) for id in members})
-    moves = list(_moves(catalogue, corpus_id, linked, members))
+    blocks: dict[Split, list[int]] = {split: [] for split in SPLITS}
+    for block, split in _moves(catalogue, corpus_id, linked, members):
+        blocks[split].append(block)
+    return Found(len(members) - len({linked.root(id) for id in members}), blocks)
 
-    def work(connection: duckdb.DuckDBPyConnection) -> None:
-        for split in SPLITS:
-            blocks = [block for block, to in moves if to == split]
-            for table in ("t_documents", "t_excerpts") if blocks else ():
-                connection.execute(f"UPDATE {table} SET split = ? WHERE corpus_id = ? AND split <> ? "
-                                   "AND block IN (SELECT unnest(?::BIGINT[]))", [split, corpus_id, split, blocks])
-        row = connection.execute("SELECT count(*), coalesce(sum(n_tokens), 0) FROM t_excerpts WHERE "
-                                 f"{BOILERPLATE}", [corpus_id] * 2).fetchone()
-        kept = connection.execute("SELECT dropped FROM corpora WHERE id = ?", [corpus_id]).fetchone()
-        assert row is not None and kept is not None
-        dropped = json.loads(kept[0]) | {"test excerpts that another split holds too": row[0], "their tokens": int(row[1])}
-        connection.execute("UPDATE corpora SET state = 'trimming', n_near_duplicates = ?, dropped = ? WHERE id = ?",
-                           [len(members) - groups, json.dumps(dropped), corpus_id])
-    writer.write(work)
+
+def move(connection: duckdb.DuckDBPyConnection, corpus_id: str, found: Found) -> None:
+    """Put tied blocks into one split, and count the boilerplate of test. Doing it again changes nothing."""
+    for split, blocks in found.blocks.items():
+        for table in ("t_documents", "t_excerpts") if blocks else ():
+            connection.execute(f"UPDATE {table} SET split = ? WHERE corpus_id = ? AND split <> ? "
+                               "AND block IN (SELECT unnest(?::BIGINT[]))", [split, corpus_id, split, blocks])
+    row = connection.execute("SELECT count(*), coalesce(sum(n_tokens), 0) FROM t_excerpts WHERE "
+                             f"{BOILERPLATE}", [corpus_id] * 2).fetchone()
+    kept = connection.execute("SELECT dropped FROM corpora WHERE id = ?", [corpus_id]).fetchone()
+    assert row is not None and kept is not None
+    dropped = json.loads(kept[0]) | {"test excerpts that another split holds too": row[0], "their tokens": int(row[1])}
+    connection.execute("UPDATE corpora SET n_near_duplicates = ?, dropped = ? WHERE id = ?", [found.n, json.dumps(dropped), corpus_id])
 
 
 def near_duplicates(catalogue: Catalogue, corpus_id: str) -> near.Groups:
@@ -101,7 +110,7 @@ def texts_of(catalogue: Catalogue, corpus_id: str, ids: Sequence[int]) -> dict[i
     return {id: normalise("".join(parts.get(id, ()))) for id in ids}
 
 
-def _moves(catalogue: Catalogue, corpus_id: str, linked: near.Groups, members: Iterable[int]) -> Iterator[tuple[int, str]]:
+def _moves(catalogue: Catalogue, corpus_id: str, linked: near.Groups, members: Iterable[int]) -> Iterator[tuple[int, Split]]:
     """(block, split) of every block that a near-duplicate ties to another: the split of the smallest block tied together."""
     members = list(members)
     block_of: dict[int, int] = {}
