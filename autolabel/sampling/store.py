@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from autolabel.catalogue.arrow import Table
 from autolabel.errors import SubjectError
 from autolabel.sampling import kernels
 from autolabel.sampling.kernels import NOBODY
 from autolabel.sampling.observe import TOP, EvidenceSite, ExplainSite, Records
-from autolabel.sampling.shared import RECORDS, apart, quantiles
+from autolabel.sampling.shared import RECORDS, quantiles
 from autolabel.sampling.strata import PER_STRATUM, STRATA, Strata
 from autolabel.sampling.typesums import TypeStatistics
 from autolabel.threads import each
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _TOP, _RANDOM = -2, -1  # codes of bands on the way into the file; strata are 0 to 9
 _BAND = "CASE {0} WHEN -2 THEN 'top' WHEN -1 THEN 'random' ELSE 'stratum:' || {0} END"
 ROWS = 300_000  # records of one commit, about: DuckDB writes full row groups once; two seconds, so that a reader is not kept waiting
-_BLOBS, _BLOCK = ("type_means", "position_means"), 1024  # tables of means, and how many rows of them become blobs at a time
+_BLOBS = ("type_means", "position_means")  # tables of means
 Columns = dict[str, NDArray[Any]]  # whatever DuckDB stores
 Rows = tuple[str, dict[str, Any], Columns]  # table, what all rows share, the rest
 
@@ -188,47 +189,18 @@ def _activations(band: int, unit: NDArray[Any], rank: NDArray[Any], excerpt: NDA
             "weight": np.full(len(rows), np.nan) if weight is None else weight}
 
 
-def _blobs(rows: NDArray[Any]) -> NDArray[Any]:
-    out = np.empty(len(rows), object)
-    out[:] = [row.tobytes() for row in rows]
-    return out
-
-
 def _insert(con: duckdb.DuckDBPyConnection, table: str, same: Mapping[str, Any], columns: Columns) -> None:
-    """Columnar: what all rows share is a parameter, a list is as many plain columns, cut at NAME_length where there is one.
-
-    nan is NULL in DOUBLE columns; rows of means become blobs, a block at a time.
-    """
-    n = len(next(iter(columns.values())))
-    if not n:
+    """What all rows share is a parameter; nan is NULL in DOUBLE columns; rows of means become blobs."""
+    if table in _BLOBS:
+        columns = columns | {"mean": np.ascontiguousarray(columns["mean"]).view(np.uint8)}
+    rows = Table(columns)
+    if not rows.n:
         return
-    if table in _BLOBS and columns["mean"].dtype != object:
-        for first in range(0, n, _BLOCK):
-            block = {name: column[first:first + _BLOCK] for name, column in columns.items()}
-            _insert(con, table, same, block | {"mean": _blobs(block["mean"])})
-        return
-    flat: Columns = {}
-    named: dict[str, str] = {name: "?" for name in same}
-    for name, column in columns.items():
-        if name.endswith("_length"):
-            continue
-        first = len(flat)
-        if column.ndim == 2:
-            flat |= {f"v{first + i}": one for i, one in enumerate(apart(column))}
-            listed = f"[{', '.join(f'v{first + i}' for i in range(column.shape[1]))}]"
-            if f"{name}_length" in columns:
-                length = columns[f"{name}_length"]
-                if int(length.min()) < column.shape[1]:
-                    flat[f"v{len(flat)}"] = length
-                    listed += f"[1:v{len(flat) - 1}]"
-            named[name] = listed
-        elif column.dtype == np.float64:
-            flat[f"v{first}"] = column
-            named[name] = f"CASE WHEN isnan(v{first}) THEN NULL ELSE v{first} END"
-        else:
-            flat[f"v{first}"] = column
-            named[name] = _BAND.format(f"v{first}") if name == "band" else f"v{first}"
-    con.register("_rows", flat)
+    named = {name: "?" for name in same}
+    for name in rows.names:
+        number = columns[name].ndim == 1 and columns[name].dtype == np.float64
+        named[name] = _BAND.format(name) if name == "band" else f"CASE WHEN isnan({name}) THEN NULL ELSE {name} END" if number else name
+    con.register("_rows", rows)
     try:
         con.execute(f"INSERT INTO {table} ({', '.join(named)}) SELECT {', '.join(named.values())} FROM _rows", list(same.values()))
     finally:
