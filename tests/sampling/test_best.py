@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autolabel.neurons import QUANTILES
 from autolabel.sampling.best import Best, DenseBest
 from autolabel.sampling.moments import Moments
 from autolabel.sampling.observe import ExplainSite, Frame
@@ -220,3 +221,17 @@ def test_quantiles_of_both_sides():
         q, active = quantiles(x, sign, np.full(4, 0.5))
         assert q == pytest.approx(np.quantile(a, (0.5, 0.75, 0.9, 0.95, 0.99, 0.999), axis=0).T)
         assert active == pytest.approx((a > 0.5).mean(0))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 40), st.integers(1, 300), st.sampled_from([1, -1]), st.integers(0, 2**32 - 1))
+def test_quantiles_are_those_of_sorted_numbers(n, units, sign, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.choice([0, -0.0, 1e-7, -1e-7, .5, -.5, 3, 65504, -65504], (n, units)).astype(np.float16)  # ties, and the ends of float16
+    tau = rng.choice([0, 1e-8, .1, np.nextafter(.5, 0), .5, np.nextafter(.5, 1), 6e4], units)
+    a = np.sort(np.maximum(sign * x.astype(np.float64), 0), axis=0)
+    q, active = quantiles(x, sign, tau)
+    place = np.array(QUANTILES) * (n - 1)
+    low, share = np.floor(place).astype(int), place % 1
+    assert (q == (a[low].T * (1 - share) + a[np.minimum(low + 1, n - 1)].T * share)).all()
+    assert (active == (a > tau).sum(0) / n).all()
