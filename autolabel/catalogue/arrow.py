@@ -47,8 +47,8 @@ def _array(column: NDArray[Any], length: NDArray[Any] | None) -> tuple[Any, Any]
     width = np.full(len(column), column.shape[1]) if length is None else length
     if column.dtype == np.uint8:
         return na.large_binary(), na.c_array_from_buffers(na.large_binary(), len(column), [None, _ends(width, np.int64), _flat(column, width)], null_count=0)
-    flat, kind = _flat(column, width), _kind(column)
-    return _list(kind, na.c_array_from_buffers(kind, len(flat), [None, flat], null_count=0), _ends(width, np.int32))
+    ends, flat, kind = _ends(width, np.int32), _flat(column, width), _kind(column)
+    return _list(kind, na.c_array_from_buffers(kind, len(flat), [None, flat], null_count=0), ends)
 
 
 def _list(kind: Any, values: Any, ends: NDArray[Any]) -> tuple[Any, Any]:

@@ -127,9 +127,12 @@ class Catalogue:
                 "candidates": rows("candidates", "AND side = ? ORDER BY chosen DESC, select_score DESC NULLS LAST", side),
                 "exemplars": rows("exemplars", "AND side = ? ORDER BY split, band, rank", side)}
 
-    def excerpts(self, corpus_id: str, split: str, chunk: int = 4096) -> Iterator[Excerpts]:
-        """All excerpts of a split in the order of their ids (hash order), `chunk` at a time. The file is closed in between."""
-        last = -1
+    def excerpts(self, corpus_id: str, split: str, chunk: int = 4096, after: int = -1) -> Iterator[Excerpts]:
+        """All excerpts of a split in the order of their ids (hash order), `chunk` at a time, from the first id above `after` on.
+
+        The file is closed in between.
+        """
+        last = after
         where = "corpus_id = ? AND split = ? AND id > ?"
         while True:
             with self.reading() as connection:

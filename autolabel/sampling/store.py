@@ -25,12 +25,15 @@ from autolabel.types import Side, Site, Split
 if TYPE_CHECKING:
     import duckdb
 
+    from autolabel.catalogue import Catalogue
     from autolabel.catalogue.writer import Writer
 
 _TOP, _RANDOM = -2, -1  # codes of bands on the way into the file; strata are 0 to 9
 _BAND = "CASE {0} WHEN -2 THEN 'top' WHEN -1 THEN 'random' ELSE 'stratum:' || {0} END"
 ROWS = 300_000  # records of one commit, about: DuckDB writes full row groups once; two seconds, so that a reader is not kept waiting
 _BLOBS = ("type_means", "position_means")  # tables of means
+# tables that an extraction writes, and the column that names the model; kinds follow from them
+WRITTEN = {"models": "name", **dict.fromkeys(("units", "activations", "type_means", "position_means", "priority", "t_kinds"), "model")}
 Columns = dict[str, NDArray[Any]]  # whatever DuckDB stores
 Rows = tuple[str, dict[str, Any], Columns]  # table, what all rows share, the rest
 
@@ -48,6 +51,12 @@ def grouped(sites: Sequence[Site], split: Split) -> Iterator[list[Site]]:
         n += rows
     if group:
         yield group
+
+
+def written(catalogue: Catalogue, model: str) -> bool:
+    """Whether there are rows of this model that an extraction wrote."""
+    some = " UNION ALL ".join(f"(SELECT 1 FROM {table} WHERE {column} = ? LIMIT 1)" for table, column in WRITTEN.items())
+    return bool(catalogue.read(some, [model] * len(WRITTEN)))
 
 
 class Keeper:
@@ -69,9 +78,8 @@ class Keeper:
     def clear(self) -> None:
         """Delete every row of this model that an extraction writes."""
         def work(con: duckdb.DuckDBPyConnection) -> None:
-            con.execute("DELETE FROM models WHERE name = ?", [self.model])
-            for table in ("units", "activations", "type_means", "position_means", "priority", "t_kinds"):
-                con.execute(f"DELETE FROM {table} WHERE model = ?", [self.model])
+            for table, column in WRITTEN.items():
+                con.execute(f"DELETE FROM {table} WHERE {column} = ?", [self.model])
         self.writer.write(work)
 
     def explain(self, gathered: Sequence[ExplainSite], n_excerpts: int) -> Future[None]:
