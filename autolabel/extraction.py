@@ -158,7 +158,8 @@ class _Flow:
             gathered: dict[Place, ExplainSite] | dict[Place, EvidenceSite]
             if split == "explain":
                 gathered = explain = self._explain(frame, fresh=not state)
-                self._pass(split, gathered, start if state else (0, self._first(explain, head)), state)
+                with given_back():
+                    self._pass(split, gathered, start if state else (0, self._first(explain, head)), state)
                 for later in SPLITS[1:]:
                     self._head(later)
                 self.means = {place: {side: part.moments.mean() for side, part in one.sides.items()} for place, one in explain.items()}
@@ -241,7 +242,7 @@ class _Flow:
             one.begin(tops.tops)
             replay.show(one.site, lambda number, x, span: one.visit(x, span, works[number]))
 
-        with given_back(), Passes(self.subject, self.sites) as passes:
+        with Passes(self.subject, self.sites) as passes:
             for number, batch in enumerate(batches):
                 def visit(site: Site, x: torch.Tensor, span: slice, number: int = number) -> None:
                     seen[site.layer, site.name].visit(x, span, works[number])
@@ -271,7 +272,7 @@ class _Flow:
                 prefix = f"{layer}/{name}/"
                 one.load({key[len(prefix):]: value for key, value in state.items() if key.startswith(prefix)})
         state.clear()
-        with given_back(), Passes(self.subject, self.sites) as passes:
+        with Passes(self.subject, self.sites) as passes:
             for c, chunk in enumerate(self._chunks(split)):
                 for b, batch in enumerate(chunk.batches(self.batch_size)):
                     self.done += batch.tokens.size
