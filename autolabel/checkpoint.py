@@ -46,9 +46,3 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
         return None
     return (meta, arrays) if isinstance(meta, dict) else None
-
-
-def remove(path: Path) -> None:
-    """Delete a checkpoint and what a killed writer may have left of one."""
-    path.unlink(missing_ok=True)
-    path.with_name(path.name + ".tmp").unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict
 from functools import partial
+from glob import escape
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,10 +127,9 @@ class _Flow:
         return self.catalogue.path.with_name(f"{self.beside}.{digest(site.layer, site.name)[:8]}.spool")
 
     def forget(self) -> None:
-        """Remove everything beside the catalogue."""
-        checkpoint.remove(self.path)
-        for site in self.sites:
-            self.spool(site).unlink(missing_ok=True)
+        """Remove everything beside the catalogue, what an earlier program left there, too."""
+        for path in self.path.parent.glob(f"{escape(self.beside)}.*"):
+            path.unlink(missing_ok=True)
 
     def go(self) -> None:
         """All three passes, from where they were left."""

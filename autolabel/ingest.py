@@ -68,7 +68,7 @@ def ingest(catalogue: Catalogue, specs: Sequence[str], tokenizer: Any, tokenizer
                 state = "grouping"
             with catalogue.reading() as connection:
                 _check(connection, corpus_id, sources, "t_documents")
-                found = grouping.find(catalogue, corpus_id)
+            found = grouping.find(catalogue, corpus_id)
             writer.write(lambda connection: _finish(writer, connection, corpus_id, sources, found))
         except CorpusError:
             # A hub that went away comes back; a file that is at fault comes back as another corpus.
