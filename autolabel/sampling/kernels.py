@@ -218,7 +218,7 @@ def outline(rows: Floats32, length: NDArray[np.int32], largest: Floats32, positi
 @kernel
 def halves(table: Floats32, count: Ints, half: NDArray[np.uint16]) -> None:
     """table / count [R, U], which is >= 0, as the bits of float16: the nearest, of two as near the even one, and at most the largest that is finite.
-    numpy converts number by number: ten times as long."""
+    numpy converts number by number."""
     units = table.shape[1]
     mean, moved = np.empty(units, np.float32), np.empty(units, np.float32)
     bits, small = mean.view(np.int32), moved.view(np.int32)

@@ -40,3 +40,10 @@ def test_a_list_column_that_arrow_cannot_address_is_refused():
     row = np.broadcast_to(np.int8(0), (3, 2**30))
     with pytest.raises(OverflowError):
         Table({"a": row})
+
+
+@pytest.mark.parametrize("columns", [{"a": np.arange(3), "b": np.arange(2)}, {"a": np.arange(2), "b": np.arange(3)},
+                                     {"a": np.ones((3, 2)), "a_length": np.arange(2)}, {"a": np.arange(3, dtype=np.uint16)}])
+def test_columns_that_do_not_fit_are_refused(columns):
+    with pytest.raises(ValueError, match=r"unequal length|uint16"):
+        Table(columns)
